@@ -1,0 +1,31 @@
+// The admin endpoint: its own listener and thread, so that a slow reader never touches a call.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "config/config.h"
+#include "guard/metrics.h"
+#include "store/store.h"
+
+namespace ledger {
+
+class AdminServer {
+ public:
+  // Binds at once. Error: one line that names the address ("127.0.0.1:9090 is in use: ...").
+  // `config`, `store` and `metrics` must outlive the server.
+  static tl::expected<std::unique_ptr<AdminServer>, std::string> start(const Config& config,
+                                                                       Store& store,
+                                                                       const Metrics& metrics);
+  ~AdminServer();               // stops and joins
+  std::string address() const;  // host:port as bound
+
+ private:
+  struct Impl;
+  explicit AdminServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ledger

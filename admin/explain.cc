@@ -1,0 +1,78 @@
+#include "admin/explain.h"
+
+#include "guard/decide.h"
+#include "guard/operate.h"
+
+namespace ledger {
+namespace {
+
+std::string would(const Decision& decision) {
+  if (std::holds_alternative<Execute>(decision)) return "execute";
+  if (const auto* replay = std::get_if<Replay>(&decision))
+    return replay->in_doubt ? "in-doubt" : "replay";
+  if (std::holds_alternative<Wait>(decision)) return "wait";
+  if (const auto* refuse = std::get_if<Refuse>(&decision)) return std::string(refuse->problem.slug);
+  return "in-doubt";  // an owner that is lost: the record would become in doubt first
+}
+
+struct Aimed {
+  Url url;
+  std::string upstream_key;  // of the mount
+};
+
+tl::expected<Aimed, std::string> aim(const Config& config, const std::string& url) {
+  if (!url.empty() && url.front() == '/') {
+    auto mounted = mount_target(config.mounts, url);
+    if (!mounted)
+      return tl::unexpected("No mount maps " + url +
+                            ": give an absolute URL, or a path under a mount.");
+    return Aimed{std::move(mounted->url), mounted->mount->upstream_key};
+  }
+  auto parsed = parse_url(url);
+  if (!parsed) return tl::unexpected("`" + url + "` is not a URL: " + parsed.error());
+  return Aimed{std::move(*parsed), ""};
+}
+
+}  // namespace
+
+tl::expected<Json, std::string> explain(const Config& config, Store& store,
+                                        const ExplainRequest& request) {
+  auto aimed = aim(config, request.url);
+  if (!aimed) return tl::unexpected(aimed.error());
+  const auto matched = match_route(config.routes, config.defaults, request.method, aimed->url);
+  auto policy = *matched.policy;
+  if (policy.guarded && policy.upstream_key.empty()) policy.upstream_key = aimed->upstream_key;
+
+  std::vector<HeaderView> headers;
+  for (const auto& [name, value] : request.headers) headers.push_back({name, value});
+  const Call call{request.method, &aimed->url, headers, request.body, request.agent, request.run};
+  const bool guarded = policy.guarded && !is_unguarded_json_rpc(call);
+  const std::string route = matched.route != nullptr ? matched.route->name : "";
+  const auto canonical = canonical_body(call, policy.identity);
+  const auto identity = identify(call, policy.identity, route, matched.captures, store.secret());
+  if (!identity && guarded) return tl::unexpected(identity.error().detail);
+
+  Json j;
+  j["route"] = route.empty() ? Json(nullptr) : Json(route);
+  j["policy"] = guarded ? "once" : "pass";
+  j["url"] = aimed->url.to_string();
+  j["body_kind"] = canonical.kind;
+  j["canonical"] = canonical.bytes;
+  j["fingerprint"] = identity ? Json(to_hex(identity->fingerprint)) : Json(nullptr);
+  j["key"] = guarded ? Json(to_hex(identity->id)) : Json(nullptr);
+  j["key_source"] = guarded ? Json(to_string(identity->source)) : Json(nullptr);
+  if (!guarded) {
+    j["would"] = "pass";
+    return j;
+  }
+  const auto found = load_now(store, identity->id);
+  if (!found) return tl::unexpected(found.error().message);
+  Arrived event;
+  event.id = identity->id;
+  event.identity = &*identity;
+  event.owner_alive = found->owner_alive;
+  j["would"] = would(decide(found->record, policy, event, found->now));
+  return j;
+}
+
+}  // namespace ledger

@@ -1,0 +1,129 @@
+#include "admin/json.h"
+
+#include <cmath>
+#include <ctime>
+
+namespace ledger {
+namespace {
+
+Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
+bool same_name(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
+           return std::tolower(static_cast<unsigned char>(x)) ==
+                  std::tolower(static_cast<unsigned char>(y));
+         });
+}
+
+Json answer_json(const Answer& answer) {
+  Json headers = Json::array();
+  for (const auto& [name, value] : answer.headers)
+    headers.push_back({name, same_name(name, "Set-Cookie") ? "(not shown)" : value});
+  Json j;
+  j["status"] = answer.status;
+  j["headers"] = std::move(headers);
+  j["body_stored"] = answer.body_stored;
+  j["body_bytes"] = answer.body.size();
+  j["received_at"] = to_rfc3339(answer.received_at);
+  return j;
+}
+
+Json counts_json(const Counts& counts, std::uint64_t in_doubt) {
+  Json j;
+  j["attempts"] = counts.attempts;
+  j["executed"] = counts.executed;
+  j["blocked"] = counts.blocked();
+  j["replayed"] = counts.replayed;
+  j["joined"] = counts.joined;
+  j["in_doubt"] = in_doubt;
+  j["duplicate_rate"] = duplicate_rate(counts);
+  return j;
+}
+
+}  // namespace
+
+std::string to_rfc3339(Instant t) {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(t);
+  const std::time_t whole = seconds.time_since_epoch().count();
+  std::tm parts{};
+  gmtime_r(&whole, &parts);
+  char text[40];
+  const auto n = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(text + n, sizeof text - n, ".%03dZ", static_cast<int>((t - seconds).count()));
+  return text;
+}
+
+Json record_json(const Record& r, bool whole) {
+  Json j;
+  j["id"] = to_hex(r.id);
+  j["route"] = text_or_null(r.route);
+  j["method"] = r.method;
+  j["url"] = r.url;
+  j["state"] = to_string(r.state);
+  j["version"] = r.version;
+  j["attempts"] = r.counts.attempts;
+  j["executed"] = r.counts.executed;
+  j["replayed"] = r.counts.replayed;
+  j["joined"] = r.counts.joined;
+  j["blocked"] = r.counts.blocked();
+  j["agent"] = text_or_null(r.agent);
+  j["run"] = text_or_null(r.run);
+  j["created_at"] = to_rfc3339(r.created_at);
+  j["updated_at"] = to_rfc3339(r.updated_at);
+  j["expires_at"] = r.expires_at ? Json(to_rfc3339(*r.expires_at)) : Json(nullptr);
+  j["status"] = r.answer ? Json(r.answer->status) : Json(nullptr);
+  j["fingerprint"] = to_hex(r.fingerprint);
+  j["key_source"] = to_string(r.key_source);
+  if (!whole) return j;
+  j["answer"] = r.answer ? answer_json(*r.answer) : Json(nullptr);
+  j["history"] = Json::array();
+  for (const auto& entry : r.history)
+    j["history"].push_back(
+        {{"at", to_rfc3339(entry.at)}, {"event", entry.event}, {"detail", entry.detail}});
+  return j;
+}
+
+double duplicate_rate(const Counts& counts) {
+  if (counts.attempts == 0) return 0;
+  return std::round(1e4 * static_cast<double>(counts.blocked()) /
+                    static_cast<double>(counts.attempts)) /
+         1e4;
+}
+
+RouteStats totals_of(const std::vector<RouteStats>& routes) {
+  RouteStats sum;
+  for (const auto& r : routes) {
+    sum.counts.attempts += r.counts.attempts;
+    sum.counts.executed += r.counts.executed;
+    sum.counts.replayed += r.counts.replayed;
+    sum.counts.joined += r.counts.joined;
+    sum.records += r.records;
+    sum.in_flight += r.in_flight;
+    sum.completed += r.completed;
+    sum.released += r.released;
+    sum.in_doubt += r.in_doubt;
+  }
+  return sum;
+}
+
+Json stats_json(const std::vector<RouteStats>& routes) {
+  const auto sum = totals_of(routes);
+  Json j;
+  j["totals"] = counts_json(sum.counts, sum.in_doubt);
+  j["totals"]["records"] = sum.records;
+  j["totals"]["in_flight"] = sum.in_flight;
+  j["routes"] = Json::array();
+  for (const auto& r : routes) {
+    Json row;
+    row["route"] = text_or_null(r.route);
+    row.update(counts_json(r.counts, r.in_doubt));
+    j["routes"].push_back(std::move(row));
+  }
+  return j;
+}
+
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace ledger

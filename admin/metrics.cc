@@ -1,0 +1,76 @@
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "admin/router.h"
+
+namespace ledger {
+namespace {
+
+void family(std::string& out, std::string_view name, std::string_view type, std::string_view help) {
+  ((out += "# HELP ") += name) += ' ';
+  (out += help) += "\n# TYPE ";
+  ((out += name) += ' ') += type;
+  out += '\n';
+}
+
+void sample(std::string& out, std::string_view name, std::string_view labels,
+            const std::string& value) {
+  ((out += name) += labels) += ' ';
+  (out += value) += '\n';
+}
+
+std::string label(std::string_view name, std::string_view value) {
+  return "{" + std::string(name) + "=\"" + std::string(value) + "\"}";
+}
+
+std::string resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  long total = 0, resident = 0;
+  statm >> total >> resident;
+  return std::to_string(resident * sysconf(_SC_PAGESIZE));
+}
+
+std::string cpu_seconds() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return std::to_string(static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                        static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
+}
+
+}  // namespace
+
+std::string metrics_text(const Metrics& m) {
+  std::string out;
+  family(out, "ledger_calls_total", "counter", "Answers given, by Ledger-Status.");
+  for (std::size_t i = 0; i < call_status_names.size(); ++i)
+    sample(out, "ledger_calls_total", label("status", call_status_names[i]),
+           std::to_string(m.calls[i].load()));
+  family(out, "ledger_settled_total", "counter", "Executions that ended, by the state they left.");
+  sample(out, "ledger_settled_total", label("state", "completed"),
+         std::to_string(m.settled_completed.load()));
+  sample(out, "ledger_settled_total", label("state", "released"),
+         std::to_string(m.settled_released.load()));
+  sample(out, "ledger_settled_total", label("state", "in_doubt"),
+         std::to_string(m.settled_in_doubt.load()));
+  const auto simple = [&](std::string_view name, std::string_view type, std::string_view help,
+                          const std::string& value) {
+    family(out, name, type, help);
+    sample(out, name, "", value);
+  };
+  simple("ledger_store_errors_total", "counter", "Store calls that failed.",
+         std::to_string(m.store_errors.load()));
+  simple("ledger_connections", "gauge", "Client connections open.",
+         std::to_string(m.connections.load()));
+  simple("ledger_executions_in_flight", "gauge", "Executions running.",
+         std::to_string(m.executions.load()));
+  simple("ledger_waiters", "gauge", "Duplicates waiting for an execution.",
+         std::to_string(m.waiters.load()));
+  simple("process_cpu_seconds_total", "counter", "User and system CPU time in seconds.",
+         cpu_seconds());
+  simple("process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+  return out;
+}
+
+}  // namespace ledger

@@ -1,0 +1,83 @@
+#include "config/config.h"
+
+#include <arpa/inet.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+namespace ledger {
+
+bool Endpoint::loopback() const {
+  if (host == "localhost") return true;
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  in6_addr v6{};
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+std::string Endpoint::to_string() const {
+  const bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+std::string ConfigError::to_string() const {
+  std::string where = file;
+  if (line > 0) where += ":" + std::to_string(line) + ":" + std::to_string(column);
+  return where + ": " + message;
+}
+
+std::optional<std::string> process_environment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+namespace {
+
+// Services often run without HOME; the user database knows it too.
+std::string home_directory() {
+  if (auto home = process_environment("HOME"); home && !home->empty()) return *home;
+  std::array<char, 16384> buffer{};
+  passwd entry{};
+  passwd* found = nullptr;
+  if (getpwuid_r(getuid(), &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr)
+    return found->pw_dir;
+  return ".";
+}
+
+}  // namespace
+
+Config default_config() {
+  Config config;
+  config.listeners.push_back({Endpoint{"127.0.0.1", 8080}, std::nullopt, {}});
+  config.admin = Endpoint{"127.0.0.1", 9090};
+  config.store_url = "sqlite:ledger.db";
+  config.state_dir = home_directory() + "/.local/state/ledger";
+  return config;
+}
+
+std::optional<Mounted> mount_target(const std::vector<Mount>& mounts, std::string_view target) {
+  if (target.empty() || target.front() != '/') return std::nullopt;
+  target = target.substr(0, target.find('#'));
+  const auto mark = target.find('?');
+  const std::string path = normalise_path(target.substr(0, mark));
+  for (const Mount& mount : mounts) {
+    const bool root = mount.prefix == "/";
+    if (!root && (!path.starts_with(mount.prefix) ||
+                  (path.size() > mount.prefix.size() && path[mount.prefix.size()] != '/')))
+      continue;
+    const auto rest = std::string_view(path).substr(root ? 0 : mount.prefix.size());
+    Mounted mounted{mount.upstream, &mount};
+    if (!rest.empty()) {
+      if (mounted.url.path.ends_with('/')) mounted.url.path.pop_back();
+      mounted.url.path += rest;
+    }
+    mounted.url.has_query = mark != std::string_view::npos;
+    if (mounted.url.has_query) mounted.url.query = target.substr(mark + 1);
+    return mounted;
+  }
+  return std::nullopt;
+}
+
+}  // namespace ledger

@@ -1,0 +1,111 @@
+// ledger.yaml as values, and the loader that reads it: strict, with positions and suggestions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/route.h"
+
+namespace ledger {
+
+// HOST:PORT to bind. Port 0 asks the system for a free one.
+struct Endpoint {
+  std::string host;  // an IP address or "localhost"; IPv6 without brackets
+  std::uint16_t port = 0;
+  bool loopback() const;          // 127.0.0.0/8, ::1, localhost
+  std::string to_string() const;  // IPv6 in brackets
+  bool operator==(const Endpoint&) const = default;
+};
+
+struct Mount {
+  std::string prefix;        // "/stripe", without a final slash; "/" takes what no other does
+  Url upstream;              // its path is prepended; no query
+  std::string upstream_key;  // empty: none; a route's own wins
+};
+
+struct Listener {
+  Endpoint listen;
+  std::optional<Url> upstream;  // own-port reverse proxy; nullopt: forward proxy and mounts
+  std::string upstream_key;     // as a mount's
+};
+
+enum class Durability : std::uint8_t {
+  full,   // fsync before a claim's first byte goes out and before an answer is given
+  normal  // survives the process, not the machine
+};
+
+struct Config {
+  std::vector<Listener> listeners;  // `listen:` first
+  Endpoint admin;
+  std::string admin_token;  // empty: none (loopback only)
+  std::string store_url;    // memory: | sqlite:PATH
+  Durability durability = Durability::full;
+  MethodDefaults defaults;             // routes start from `defaults.once`
+  std::string state_dir;               // ~ expanded
+  std::vector<std::string> tls_roots;  // PEM files, trusted for upstreams beside the system's
+  std::vector<Mount> mounts;           // longest prefix first
+  std::vector<Route> routes;           // first match wins
+  std::string auth_token;              // empty: callers need none
+
+  // Limits that belong to the process, not to a route.
+  std::size_t header_max = 65'536;                   // bytes of one message's head
+  std::size_t connections_max = 20'000;              // client connections at once
+  Duration idle_timeout = std::chrono::seconds(75);  // a keep-alive connection between calls
+  Duration header_timeout = std::chrono::seconds(
+      30);  // from the first byte of a call to its body's end: no progress for so long
+  Duration connect_timeout = std::chrono::seconds(10);
+  Duration drain_timeout = std::chrono::seconds(90);  // SIGTERM: executions get so long to finish
+  std::size_t threads = 0;                            // 0: one a core
+};
+
+// One mistake in the file.
+struct ConfigError {
+  std::string file;
+  int line = 0, column = 0;       // 1-based; 0 where the whole file is meant
+  std::string message;            // what is wrong, and what to do instead
+  std::string to_string() const;  // file:line:column: message
+};
+
+// Reads and checks `path`. All mistakes that can be told apart are reported at once, in the order
+// of the file. A file that cannot be read is an error; an empty one means the defaults. `env` looks
+// up ${NAME}; nullopt where it is not set (an error unless ${NAME:-default}).
+using Environment = std::function<std::optional<std::string>(const std::string&)>;
+tl::expected<Config, std::vector<ConfigError>> load_config(const std::string& path,
+                                                           const Environment& env);
+tl::expected<Config, std::vector<ConfigError>> parse_config(std::string_view text,
+                                                            const std::string& file,
+                                                            const Environment& env);
+// What an absent file means: the documented defaults.
+Config default_config();
+// The process's environment. Not while another thread changes it.
+std::optional<std::string> process_environment(const std::string& name);
+
+// One key of ledger.yaml, as the loader's own table has it: the loader, docs/config.md and
+// ledger.schema.json cannot disagree (tests compare them).
+struct ConfigKey {
+  std::string name;
+  std::string takes;     // "1ms to 1d", "replay | block"
+  std::string standard;  // the value where it is left out
+  std::string about;     // one phrase
+};
+// "" is the top of the file; "mounts", "listeners" and "routes" mean one entry. Keys in the order
+// of the documentation; empty for an unknown section. `defaults` also takes methods.
+std::vector<ConfigKey> config_keys(std::string_view section);
+std::vector<std::string> config_sections();
+
+// The upstream URL for a reverse call: `target` is origin-form ("/stripe/v1/charges?x"). nullopt
+// where no mount has its prefix. `/stripe` mounts /stripe and /stripe/..., not /stripes. The path
+// is normalised first, so that dot segments cannot leave a mount. `mounts`: longest prefix first.
+struct Mounted {
+  Url url;
+  const Mount* mount;
+};
+std::optional<Mounted> mount_target(const std::vector<Mount>& mounts, std::string_view target);
+
+}  // namespace ledger

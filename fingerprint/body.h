@@ -1,0 +1,55 @@
+// Canonical bodies: what a body means, whatever its coding, order and spelling.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "fingerprint/identity.h"
+
+namespace ledger {
+
+// gunzips ("gzip", "x-gzip") or inflates ("deflate"); nullopt if the bytes are not of that coding,
+// or hold more than `max` bytes.
+std::optional<std::string> inflate_content(std::string_view coding, std::string_view bytes,
+                                           std::size_t max);
+
+struct MultipartPart {
+  std::string name, type;
+  std::optional<std::string> filename;
+  std::string_view content;
+};
+// RFC 7578 / RFC 2046 section 5.1. nullopt where the body is not what its boundary says.
+std::optional<std::vector<MultipartPart>> parse_multipart(std::string_view content_type,
+                                                          std::string_view body);
+
+// Name/value pairs as canonical text: sorted by name (order kept among equal names),
+// percent-encoded.
+std::string canonical_pairs(std::vector<std::pair<std::string, std::string>> pairs);
+
+// A body, read once: its kind, and access to its fields for key templates.
+class Body {
+ public:
+  explicit Body(const Call& call);
+
+  CanonicalBody canonical(const IdentityRules& rules) const;
+  // A field of a form or a multipart body; the first of that name.
+  std::optional<std::string> form_field(std::string_view name) const;
+  // The JSON document; null where the body is none.
+  const JsonDocument* json() const { return json_ ? &*json_ : nullptr; }
+  // A scalar of a JSON body.
+  std::optional<std::string> json_scalar(std::string_view pointer) const;
+
+ private:
+  enum class Kind : std::uint8_t { empty, json, form, multipart, raw };
+  Kind kind_ = Kind::raw;
+  std::string inflated_;  // where the body was compressed
+  std::string_view bytes_;
+  std::optional<JsonDocument> json_;
+  std::vector<std::pair<std::string, std::string>> form_;
+  std::vector<MultipartPart> parts_;
+};
+
+}  // namespace ledger

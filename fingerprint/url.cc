@@ -1,0 +1,172 @@
+#include "fingerprint/url.h"
+
+#include <algorithm>
+
+namespace ledger {
+namespace {
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// The octet that "%XX" at `at` encodes; -1 where it is malformed.
+int encoded_octet(std::string_view text, std::size_t at) {
+  if (at + 2 >= text.size()) return -1;
+  const int high = hex_value(text[at + 1]), low = hex_value(text[at + 2]);
+  return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
+bool is_unreserved(int c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+         c == '.' || c == '_' || c == '~';
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (auto& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  return out;
+}
+
+// RFC 3986 section 6.2.2.2: decodes what need not be encoded, and spells the rest alike.
+std::string normalise_encoding(std::string_view path) {
+  static constexpr char digits[] = "0123456789ABCDEF";
+  std::string out;
+  out.reserve(path.size());
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    const int octet = path[i] == '%' ? encoded_octet(path, i) : -1;
+    if (octet < 0) {
+      out += path[i];
+      continue;
+    }
+    if (is_unreserved(octet))
+      out += static_cast<char>(octet);
+    else
+      ((out += '%') += digits[octet >> 4]) += digits[octet & 15];
+    i += 2;
+  }
+  return out;
+}
+
+// RFC 3986 section 5.2.4, for an absolute path.
+std::string remove_dot_segments(std::string_view path) {
+  std::string out;
+  while (!path.empty()) {
+    auto segment = path.substr(0, path.find('/', 1));
+    path.remove_prefix(segment.size());
+    if (segment == "/.") {
+      if (path.empty()) out += '/';
+    } else if (segment == "/..") {
+      out.erase(std::min(out.size(), out.rfind('/')));
+      if (path.empty()) out += '/';
+    } else {
+      out += segment;
+    }
+  }
+  return out;
+}
+
+bool valid_host(std::string_view host) {
+  if (host.empty()) return false;
+  if (host.front() == '[')
+    return host.size() > 3 && host.back() == ']' &&
+           host.find_first_not_of("0123456789abcdefABCDEF:.", 1) == host.size() - 1;
+  return host.find_first_of("[]:@/?#\\<>\"{}|^`") == host.npos;
+}
+
+bool has_control_or_space(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](unsigned char c) { return c <= ' ' || c == 0x7f; });
+}
+
+}  // namespace
+
+std::uint16_t Url::port_number() const {
+  if (!port.empty()) return static_cast<std::uint16_t>(std::stoul(port));
+  return scheme == "https" ? 443 : 80;
+}
+
+std::string Url::origin() const { return scheme + "://" + host + (port.empty() ? "" : ":" + port); }
+
+std::string Url::to_string() const { return origin() + path + (has_query ? "?" + query : ""); }
+
+tl::expected<Url, std::string> parse_url(std::string_view text) {
+  if (has_control_or_space(text))
+    return tl::unexpected<std::string>("a URL has no spaces or control characters");
+  text = text.substr(0, text.find('#'));
+  const auto colon = text.find("://");
+  if (colon == text.npos)
+    return tl::unexpected<std::string>("a URL starts with http:// or https://");
+  Url url;
+  url.scheme = lower(text.substr(0, colon));
+  if (url.scheme != "http" && url.scheme != "https")
+    return tl::unexpected<std::string>("the scheme is `" + url.scheme +
+                                       "`; only http and https are known");
+  text.remove_prefix(colon + 3);
+
+  auto authority = text.substr(0, text.find_first_of("/?"));
+  text.remove_prefix(authority.size());
+  if (authority.find('@') != authority.npos)
+    return tl::unexpected<std::string>(
+        "the URL holds a user name or password before `@`; send credentials in a header");
+  const auto bracket = authority.rfind(']');
+  const auto port_at = authority.find(':', bracket == authority.npos ? 0 : bracket);
+  if (port_at != authority.npos) {
+    auto port = authority.substr(port_at + 1);
+    if (port.find_first_not_of("0123456789") != port.npos || port.size() > 5 ||
+        (!port.empty() &&
+         (std::stoul(std::string(port)) > 65535 || std::stoul(std::string(port)) == 0)))
+      return tl::unexpected<std::string>("the port `" + std::string(port) +
+                                         "` is not a number from 1 to 65535");
+    if (!port.empty()) url.port = std::to_string(std::stoul(std::string(port)));
+    authority = authority.substr(0, port_at);
+  }
+  if (!valid_host(authority))
+    return tl::unexpected<std::string>("the host `" + std::string(authority) + "` is not one");
+  url.host = lower(authority);
+  if (url.port == (url.scheme == "https" ? "443" : "80")) url.port.clear();
+
+  const auto question = text.find('?');
+  url.path = normalise_path(text.substr(0, question));
+  url.has_query = question != text.npos;
+  if (url.has_query) url.query = text.substr(question + 1);
+  return url;
+}
+
+std::string normalise_path(std::string_view path) {
+  auto out = remove_dot_segments(normalise_encoding(path));
+  return out.empty() ? "/" : out;
+}
+
+std::string percent_decode(std::string_view text, bool plus_is_space) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const int octet = text[i] == '%' ? encoded_octet(text, i) : -1;
+    if (octet >= 0) {
+      out += static_cast<char>(octet);
+      i += 2;
+    } else {
+      out += plus_is_space && text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return out;
+}
+
+std::vector<std::pair<std::string, std::string>> parse_pairs(std::string_view text) {
+  std::vector<std::pair<std::string, std::string>> pairs;
+  while (!text.empty()) {
+    const auto piece = text.substr(0, text.find('&'));
+    text.remove_prefix(std::min(text.size(), piece.size() + 1));
+    if (piece.empty()) continue;
+    const auto equals = piece.find('=');
+    pairs.emplace_back(percent_decode(piece.substr(0, equals), true),
+                       equals == piece.npos ? "" : percent_decode(piece.substr(equals + 1), true));
+  }
+  return pairs;
+}
+
+}  // namespace ledger

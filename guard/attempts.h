@@ -1,0 +1,34 @@
+// How many times each key was asked for, exact within the process: the store's own counts are
+// written behind, so what was counted here lately is remembered here.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <mutex>
+#include <unordered_map>
+
+#include "fingerprint/digest.h"
+#include "guard/async.h"
+
+namespace ledger {
+
+class Attempts {
+ public:
+  // A call asked for the key; which attempt is it? `stored`: the store's count without this one.
+  std::uint64_t next(const Digest& id, std::uint64_t stored);
+  // As next(), for a key whose counts began anew with this call.
+  std::uint64_t first(const Digest& id);
+
+ private:
+  // Remembered for one to two minutes, long after the store has caught up.
+  static constexpr std::chrono::minutes remembered{1};
+  struct Shard {
+    std::mutex mutex;
+    std::unordered_map<Digest, std::uint64_t> young, old;
+    SteadyClock::time_point rotated{};
+  };
+  std::uint64_t& place(Shard& shard, const Digest& id);
+  std::array<Shard, 16> shards_;
+};
+
+}  // namespace ledger

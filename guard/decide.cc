@@ -1,0 +1,262 @@
+#include "guard/decide.h"
+
+#include <algorithm>
+
+namespace ledger {
+namespace {
+
+constexpr std::size_t history_max = 32;
+// An execution that has not settled so long after its time-out has lost its owner, whatever the
+// owner's lease says.
+constexpr std::chrono::seconds settle_grace{30};
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+void note(Record& record, Instant now, std::string event, std::string detail) {
+  record.updated_at = now;
+  record.history.push_back({now, std::move(event), std::move(detail)});
+  if (record.history.size() > history_max) record.history.erase(record.history.begin());
+}
+
+std::optional<Instant> after(Instant now, const std::optional<Duration>& ttl) {
+  if (!ttl) return std::nullopt;
+  return now + *ttl;
+}
+
+std::string status_text(const AnswerPtr& answer) {
+  return answer ? "status " + std::to_string(answer->status) : std::string();
+}
+
+// --- transitions: each takes the record as it stands and gives the one to write ----------------
+
+// A fresh execution: a new generation. What the key has lived through (its age, history and the
+// effects that count towards `max`) stays, unless it had expired.
+Record fresh(const std::optional<Record>& before, const Policy& policy, const Arrived& call,
+             Instant now) {
+  Record next;
+  if (before) {
+    next.created_at = before->created_at;
+    next.effects = before->effects;
+    next.history = before->history;
+  } else {
+    next.created_at = now;
+  }
+  next.id = call.id;
+  next.route = call.route;
+  next.method = call.method;
+  next.url = call.url;
+  next.agent = call.agent;
+  next.run = call.run;
+  next.fingerprint = call.identity->fingerprint;
+  next.key_source = call.identity->source;
+  next.request = call.request;
+  next.owner = call.instance;
+  next.ttl = policy.ttl;
+  next.first_sent_at = now;
+  next.ownerless_at = now + policy.timeout + settle_grace;
+  note(next, now, "claimed", "");
+  return next;
+}
+
+// Sends an in-doubt generation again, under the same upstream key. What was sent before may have
+// had an effect: that stays known until an answer comes.
+Record retried(const Record& record, const Policy& policy, const Arrived& call, Instant now) {
+  Record next = record;
+  next.state = State::in_flight;
+  next.claim_version = 0;
+  next.tainted = true;
+  next.owner = call.instance;
+  next.expires_at.reset();
+  next.ownerless_at = now + policy.timeout + settle_grace;
+  note(next, now, "claimed", "sent again under the same upstream key");
+  return next;
+}
+
+Record completed(const Record& record, AnswerPtr answer, Instant now, std::string event,
+                 std::string detail) {
+  Record next = record;
+  if (record.state == State::in_flight && !record.tainted) ++next.effects;
+  next.state = State::completed;
+  next.answer = std::move(answer);
+  next.request = nullptr;
+  next.tainted = false;
+  next.expires_at = after(now, record.ttl);
+  note(next, now, std::move(event), std::move(detail));
+  return next;
+}
+
+Record released(const Record& record, AnswerPtr answer, Instant now, std::string event,
+                std::string detail) {
+  Record next = record;
+  // In doubt, its effect was counted; now it is known that there was none.
+  if (record.state == State::in_doubt && next.effects > 0) --next.effects;
+  next.state = State::released;
+  next.answer = std::move(answer);
+  next.request = nullptr;
+  next.tainted = false;
+  next.expires_at = after(now, record.ttl);
+  note(next, now, std::move(event), std::move(detail));
+  return next;
+}
+
+Record doubted(const Record& record, const Policy& policy, AnswerPtr answer, Instant now,
+               std::string event, std::string detail) {
+  Record next = record;
+  if (record.state == State::in_flight && !record.tainted) ++next.effects;
+  next.state = State::in_doubt;
+  if (answer) next.answer = std::move(answer);
+  next.expires_at = after(now, policy.in_doubt_ttl);
+  note(next, now, std::move(event), std::move(detail));
+  return next;
+}
+
+// --- events ------------------------------------------------------------------------------------
+
+bool owner_lost(const Record& record, const Arrived& call, Instant now) {
+  return !call.owner_alive || now >= record.ownerless_at;
+}
+
+int whole_seconds_until(Instant then, Instant now) {
+  auto left = std::chrono::ceil<std::chrono::seconds>(then - now).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left, 1, 60));
+}
+
+bool may_retry(const Record& record, const Policy& policy, Instant now) {
+  return policy.when_in_doubt() == InDoubt::retry && record.request &&
+         now < record.first_sent_at + policy.upstream_key_ttl;
+}
+
+std::string why_in_doubt(const Record& record) {
+  for (auto entry = record.history.rbegin(); entry != record.history.rend(); ++entry)
+    if (!entry->detail.empty()) return entry->detail;
+  return "no answer came";
+}
+
+Decision arrived(const std::optional<Record>& found, const Policy& policy, const Arrived& call,
+                 Instant now) {
+  if (!found) return Execute{fresh(std::nullopt, policy, call, now), false};
+  const Record& record = *found;
+  if (record.state != State::in_flight && record.expired(now))
+    return Execute{fresh(std::nullopt, policy, call, now), true};
+  if (record.state == State::released) return Execute{fresh(found, policy, call, now), false};
+
+  if (record.fingerprint != call.identity->fingerprint)
+    return Refuse{problem::key_reused(record.state)};
+
+  switch (record.state) {
+    case State::in_flight:
+      if (owner_lost(record, call, now))
+        return Commit{doubted(record, policy, nullptr, now, "owner_lost",
+                              "the proxy that sent it stopped before the answer was recorded")};
+      if (policy.on_in_flight == OnInFlight::refuse)
+        return Refuse{
+            problem::in_flight(whole_seconds_until(record.ownerless_at - settle_grace, now))};
+      return Wait{};
+    case State::completed:
+      if (record.effects < policy.max) return Execute{fresh(found, policy, call, now), false};
+      if (policy.on_duplicate == OnDuplicate::block) return Refuse{problem::duplicate_blocked()};
+      if (!record.answer)
+        return Refuse{problem::answer_not_stored("a person settled it without one")};
+      if (!record.answer->body_stored)
+        return Refuse{problem::answer_not_stored("it was longer than the route's `response_max`")};
+      return Replay{record.answer, false};
+    case State::in_doubt:
+      if (may_retry(record, policy, now)) return Execute{retried(record, policy, call, now), false};
+      if (record.answer && record.answer->body_stored) return Replay{record.answer, true};
+      return Refuse{problem::in_doubt(why_in_doubt(record))};
+    case State::released:
+      break;
+  }
+  return Stale{};
+}
+
+// Nothing happened, says the end of this send. True of the send; of the record only where no
+// earlier send of its generation is still in question.
+Decision nothing_happened(const Record& record, const Policy& policy, AnswerPtr answer, Instant now,
+                          std::string detail) {
+  if (!record.tainted)
+    return Commit{released(record, std::move(answer), now, "released", std::move(detail))};
+  if (record.state == State::in_doubt) return Stale{};
+  return Commit{
+      doubted(record, policy, nullptr, now, "in_doubt",
+              "an earlier sending may have had an effect; the retry ended with " + detail)};
+}
+
+Decision settled(const std::optional<Record>& found, const Policy& policy, const Settled& event,
+                 Instant now) {
+  if (!found || found->claim_version != event.claim_version) return Stale{};
+  const Record& record = *found;
+  // in_doubt: a late answer of the right execution. Anything else is settled already.
+  if (record.state != State::in_flight && record.state != State::in_doubt) return Stale{};
+  return std::visit(
+      Overloaded{
+          [&](const Answered& o) -> Decision {
+            return Commit{completed(record, o.answer, now, "completed", status_text(o.answer))};
+          },
+          [&](const Rejected& o) -> Decision {
+            return nothing_happened(record, policy, o.answer, now, status_text(o.answer));
+          },
+          [&](const NotSent& o) -> Decision {
+            return nothing_happened(record, policy, nullptr, now, "not sent: " + o.why);
+          },
+          [&](const Unknown& o) -> Decision {
+            if (record.state == State::in_doubt && !o.answer) return Stale{};
+            return Commit{doubted(record, policy, o.answer, now, "in_doubt", o.why)};
+          },
+      },
+      event.outcome);
+}
+
+Decision resolved(const std::optional<Record>& found, const Resolved& event, Instant now) {
+  if (!found || found->state != State::in_doubt) return Stale{};
+  if (event.executed) return Commit{completed(*found, event.answer, now, "resolved", "executed")};
+  return Commit{released(*found, nullptr, now, "resolved", "not executed")};
+}
+
+Decision lost(const std::optional<Record>& found, const Policy& policy, const OwnerLost& event,
+              Instant now) {
+  if (!found || found->state != State::in_flight) return Stale{};
+  return Commit{doubted(*found, policy, nullptr, now, "owner_lost", event.why)};
+}
+
+}  // namespace
+
+Decision decide(const std::optional<Record>& record, const Policy& policy, const Event& event,
+                Instant now) {
+  return std::visit(Overloaded{
+                        [&](const Arrived& e) { return arrived(record, policy, e, now); },
+                        [&](const Settled& e) { return settled(record, policy, e, now); },
+                        [&](const Resolved& e) { return resolved(record, e, now); },
+                        [&](const OwnerLost& e) { return lost(record, policy, e, now); },
+                    },
+                    event);
+}
+
+Outcome outcome_of(AnswerPtr answer, const Policy& policy) {
+  const bool retry_after =
+      std::any_of(answer->headers.begin(), answer->headers.end(), [](const auto& h) {
+        return std::equal(h.first.begin(), h.first.end(), "retry-after", "retry-after" + 11,
+                          [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
+      });
+  const auto verdict =
+      policy.outcomes.of(answer->status, retry_after, !policy.upstream_key.empty());
+  if (verdict == Verdict::completed) return Answered{std::move(answer)};
+  if (verdict == Verdict::released) return Rejected{std::move(answer)};
+  auto why = status_text(answer);
+  return Unknown{std::move(why), std::move(answer)};
+}
+
+std::string upstream_key(const Record& record) {
+  FieldHash hash;
+  hash.add("upstream-key-v1");
+  hash.add(std::string_view(reinterpret_cast<const char*>(record.id.data()), record.id.size()));
+  hash.add(std::to_string(record.generation));
+  return to_hex(hash.finish());
+}
+
+}  // namespace ledger

@@ -1,0 +1,51 @@
+// One sending of one request to its destination: what an execution needs from the network.
+// proxy/http_exchange.h implements it over HTTP; a scripted one drives tests.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "guard/async.h"
+#include "store/record.h"
+
+namespace ledger {
+
+// A response's head, as an execution hands it on.
+struct AnswerHead {
+  int status = 0;
+  std::string reason;
+  Headers headers;        // end-to-end; no Content-Length, unless it stands without a body
+  bool bodyless = false;  // to HEAD, 204, 304
+  std::optional<std::uint64_t> length;  // of the body, where the upstream said it
+};
+
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+
+  // Reaches the destination without sending a byte. Empty: ready; else why not, for a person.
+  virtual Awaitable<std::string> connect(SteadyClock::time_point deadline) = 0;
+
+  // Sends the whole request and reads the head of the final answer (1xx are skipped).
+  // `upstream_key` replaces the route's idempotency header; empty: none. Once this was called,
+  // bytes may have left. An empty `error` means that `head` is there.
+  struct Started {
+    std::string error;
+    AnswerHead head;
+  };
+  virtual Awaitable<Started> start(const std::string& upstream_key) = 0;
+
+  // Appends more of the body to `out`. `done`: that was all of it, and it was whole.
+  struct More {
+    std::string error;
+    bool done = false;
+  };
+  virtual Awaitable<More> read(std::string& out) = 0;
+  // Would read() find something without waiting for the network?
+  virtual bool ready() const = 0;
+
+  // From now on operations fail once `when` has passed.
+  virtual void expires_at(SteadyClock::time_point when) = 0;
+};
+
+}  // namespace ledger

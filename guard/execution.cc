@@ -1,0 +1,219 @@
+#include "guard/execution.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <exception>
+
+#include "guard/guard.h"
+
+namespace ledger {
+namespace {
+
+using std::chrono::milliseconds;
+
+// After its time-out was told, an answer is still read for so long: it settles what is in doubt.
+constexpr std::chrono::minutes late_window{10};
+
+// Bytes of an answer beyond response_max that wait for the leader at most.
+constexpr std::size_t unstored_max = 256 * 1024;
+
+// A settle that fails is tried again from memory, ever less often; after `settle_patience` the
+// caller is told that the outcome could not be recorded.
+constexpr milliseconds settle_retry_min{50}, settle_retry_max{2000};
+constexpr std::chrono::seconds settle_patience{5};
+
+std::string seconds_text(Duration d) {
+  const auto ms = d.count();
+  if (ms % 1000 == 0) return std::to_string(ms / 1000) + " s";
+  return std::to_string(ms) + " ms";
+}
+
+}  // namespace
+
+Execution::Execution(Executor executor, Guard& guard, Record claimed, const Policy& policy,
+                     std::unique_ptr<Exchange> exchange, InFlight::Entry entry)
+    : executor_(executor),
+      guard_(guard),
+      record_(std::move(claimed)),
+      policy_(policy),
+      exchange_(std::move(exchange)),
+      entry_(std::move(entry)),
+      changed_(executor),
+      timeout_(executor),
+      deadline_(SteadyClock::now() + policy.timeout) {
+  guard_.metrics().executions.fetch_add(1, std::memory_order_relaxed);
+}
+
+Execution::~Execution() {
+  if (!told_) guard_.metrics().executions.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Execution::launch() {
+  auto self = shared_from_this();
+  asio::co_spawn(
+      executor_, [self]() -> Awaitable<> { return self->run(); }, asio::detached);
+  asio::co_spawn(
+      executor_, [self]() -> Awaitable<> { return self->watch_timeout(); }, asio::detached);
+}
+
+Awaitable<> Execution::run() {
+  auto self = shared_from_this();
+  Outcome outcome = Unknown{"the proxy failed"};
+  try {
+    outcome = co_await exchange_call();
+  } catch (const std::exception& e) {
+    if (sending_)
+      outcome = Unknown{std::string("the proxy failed: ") + e.what()};
+    else
+      outcome = NotSent{std::string("the proxy failed: ") + e.what()};
+  }
+  finished_ = true;
+  timeout_.cancel();
+  exchange_.reset();
+  co_await settle(std::move(outcome));
+}
+
+// Connects, sends, and reads the answer to its end.
+Awaitable<Outcome> Execution::exchange_call() {
+  auto why = co_await exchange_->connect(deadline_);
+  if (!why.empty()) co_return NotSent{std::move(why)};
+  if (SteadyClock::now() >= deadline_)
+    co_return NotSent{"connecting took the route's whole `timeout` of " +
+                      seconds_text(policy_.timeout)};
+  // Others may act on our records once the lease has lapsed: without it, nothing is sent.
+  if (!guard_.lease_stands(record_))
+    co_return NotSent{"the proxy's lease in the store lapsed before the call went out"};
+
+  sending_ = true;
+  exchange_->expires_at(deadline_ + late_window);
+  const std::string key = policy_.upstream_key.empty() ? std::string() : upstream_key(record_);
+  auto started = co_await exchange_->start(key);
+  if (!started.error.empty()) co_return Unknown{std::move(started.error)};
+  received_at_ = guard_.now();
+  head_ = std::move(started.head);
+  if (!head_->bodyless)
+    if (auto error = co_await read_body(); !error.empty()) co_return Unknown{std::move(error)};
+  whole_ = true;
+  co_return outcome_of(make_answer(), policy_);
+}
+
+// Reads the body to its end, at the upstream's pace. Returns what went wrong.
+Awaitable<std::string> Execution::read_body() {
+  for (;;) {
+    if (!exchange_->ready()) {
+      // More is on its way: what there is may go to the client meanwhile.
+      streaming_ = true;
+      changed_.notify();
+      if (!stored_) co_await make_room();
+    }
+    auto more = co_await exchange_->read(body_);
+    if (!more.error.empty()) co_return std::move(more.error);
+    if (received() > policy_.response_max) {
+      stored_ = false;
+      streaming_ = true;
+      taken(taken_);
+    }
+    if (more.done) co_return std::string();
+  }
+}
+
+// Beyond response_max the answer is kept only until the leader has taken it, so a leader that takes
+// slowly slows the reading down. (It is given up by its session when it takes nothing at all.)
+Awaitable<> Execution::make_room() {
+  while (watched_ && body_.size() > unstored_max) co_await changed_.wait();
+}
+
+std::string_view Execution::body(std::uint64_t from) const {
+  if (from < dropped_ || from > received()) return {};
+  return std::string_view(body_).substr(from - dropped_);
+}
+
+void Execution::taken(std::uint64_t position) {
+  taken_ = position;
+  if (stored_) return;
+  const auto droppable = watched_ ? taken_ - dropped_ : body_.size();
+  body_.erase(0, droppable);
+  dropped_ += droppable;
+  changed_.notify();
+}
+
+void Execution::detach() {
+  watched_ = false;
+  taken(taken_);
+}
+
+AnswerPtr Execution::make_answer() {
+  auto answer = std::make_shared<Answer>();
+  answer->status = head_->status;
+  answer->reason = head_->reason;
+  answer->headers = head_->headers;
+  answer->body_stored = stored_;
+  if (stored_) answer->body = body_;
+  answer->received_at = received_at_;
+  return answer;
+}
+
+// Tells the caller when the route's `timeout` has passed; the exchange goes on.
+Awaitable<> Execution::watch_timeout() {
+  auto self = shared_from_this();
+  timeout_.expires_at(deadline_);
+  const auto [error] = co_await timeout_.async_wait(use_result);
+  // Before anything was sent, connecting has the same deadline and says that nothing was.
+  if (error || finished_ || !sending_) co_return;
+  Outcome late = Unknown{"no whole answer within " + seconds_text(policy_.timeout), nullptr, true};
+  co_await settle(std::move(late));
+}
+
+// Writes what came of it, fenced by the record's version, then tells everybody.
+Awaitable<> Execution::settle(Outcome outcome) {
+  while (settling_) co_await changed_.wait();
+  settling_ = true;
+  milliseconds pause = settle_retry_min;
+  const auto patience = SteadyClock::now() + settle_patience;
+  const auto give_up = SteadyClock::now() + late_window;
+  for (;;) {
+    auto decision = decide(record_, policy_, Settled{record_.claim_version, outcome}, guard_.now());
+    auto* commit = std::get_if<Commit>(&decision);
+    if (!commit) break;  // somebody else settled it: the fence holds
+    Replace write;
+    write.id = record_.id;
+    write.expected_version = record_.version;
+    write.next = std::move(commit->next);
+    auto written = co_await guard_.replace(std::move(write));
+    if (written) {
+      if (!written->found.record) break;  // deleted meanwhile
+      const auto claim = record_.claim_version;
+      record_ = std::move(*written->found.record);
+      if (written->swapped || record_.claim_version != claim) break;
+      continue;
+    }
+    guard_.metrics().store_errors.fetch_add(1, std::memory_order_relaxed);
+    const auto now = SteadyClock::now();
+    if (now >= patience && !told_)
+      tell(Unknown{"the answer could not be recorded: " + written.error().message});
+    if (now >= give_up) break;
+    Timer timer(executor_, pause);
+    co_await timer.async_wait(use_result);
+    pause = std::min(pause * 2, settle_retry_max);
+  }
+  settling_ = false;
+  tell(outcome);
+  changed_.notify();
+}
+
+void Execution::tell(const Outcome& outcome) {
+  if (told_) return;
+  told_ = outcome;
+  auto& m = guard_.metrics();
+  m.executions.fetch_sub(1, std::memory_order_relaxed);
+  if (std::holds_alternative<Answered>(outcome))
+    m.settled_completed.fetch_add(1, std::memory_order_relaxed);
+  else if (std::holds_alternative<Unknown>(outcome))
+    m.settled_in_doubt.fetch_add(1, std::memory_order_relaxed);
+  else
+    m.settled_released.fetch_add(1, std::memory_order_relaxed);
+  entry_.finish(Shared{outcome, record_.fingerprint});
+  changed_.notify();
+}
+
+}  // namespace ledger

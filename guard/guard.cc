@@ -1,0 +1,273 @@
+#include "guard/guard.h"
+
+#include <boost/asio/this_coro.hpp>
+
+namespace ledger {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How a call waits for an execution of another instance: it asks the store, ever less often.
+constexpr milliseconds poll_min{20}, poll_max{250};
+
+constexpr int retry_after_s = 2;
+
+// What came of an execution, as its record tells those who waited for it. nullopt: it still runs.
+std::optional<Outcome> outcome_of_record(const Record& record) {
+  const auto last = record.history.empty() ? std::string() : record.history.back().detail;
+  switch (record.state) {
+    case State::completed:
+      if (record.answer) return Answered{record.answer};
+      return std::nullopt;  // a person settled it: the record's own refusal says so
+    case State::released:
+      if (record.answer) return Rejected{record.answer};
+      return NotSent{last};
+    case State::in_doubt:
+      return Unknown{last, record.answer};
+    case State::in_flight:
+      break;
+  }
+  return std::nullopt;
+}
+
+Refused joined(Problem problem) {
+  problem.ledger_status = to_string(CallStatus::joined);
+  return Refused{std::move(problem)};
+}
+
+Admission joined(const AnswerPtr& answer) {
+  if (answer->body_stored) return Given{answer, CallStatus::joined};
+  return joined(problem::answer_not_stored("it was longer than the route's `response_max`"));
+}
+
+CallStatus status_of(const Problem& problem) {
+  for (std::size_t i = 0; i < call_status_names.size(); ++i)
+    if (call_status_names[i] == problem.ledger_status) return static_cast<CallStatus>(i);
+  return CallStatus::refused;
+}
+
+}  // namespace
+
+Admission Guard::share(const Outcome& outcome) {
+  if (auto* o = std::get_if<Answered>(&outcome)) return joined(o->answer);
+  if (auto* o = std::get_if<Rejected>(&outcome)) return joined(o->answer);
+  if (auto* o = std::get_if<NotSent>(&outcome))
+    return joined(problem::upstream_unreachable(o->why));
+  const auto& unknown = std::get<Unknown>(outcome);
+  if (unknown.answer) return joined(unknown.answer);
+  return joined(problem::outcome_unknown(unknown.why, unknown.timed_out));
+}
+
+Awaitable<Admission> Guard::admit(const GuardedCall& call, const MakeExchange& make_exchange) {
+  const auto deadline = SteadyClock::now() + call.policy.wait;
+  for (;;) {
+    auto place = table_.join(call.identity.id);
+    if (place.lead) co_return co_await lead(call, make_exchange, std::move(place.lead), deadline);
+    // Nothing to share (the key became free, or runs elsewhere): ask for the lead.
+    if (auto admission = co_await follow(call, std::move(place.follow), deadline))
+      co_return std::move(*admission);
+  }
+}
+
+// The first call of its key in this process: claims it, or finds why not.
+Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& make_exchange,
+                                 InFlight::Entry entry, SteadyClock::time_point deadline) {
+  const Executor executor = co_await asio::this_coro::executor;
+  const std::string instance = lease_.instance();
+  // Most keys are new: the first try assumes so, and the store's conflict tells what there is.
+  Found found{std::nullopt, store_.now(), false};
+  milliseconds pause = poll_min;
+  bool waited = false;
+  for (;;) {
+    if (waited && found.record && found.record->fingerprint == call.identity.fingerprint)
+      if (auto outcome = outcome_of_record(*found.record)) {
+        entry.finish(Shared{*outcome, found.record->fingerprint});
+        co_return counted(call, share(*outcome), found.record->counts.attempts);
+      }
+    Decision decision =
+        decide(found.record, call.policy, arrived(call, found.owner_alive, instance), found.now);
+
+    Replace write;
+    write.id = call.identity.id;
+    write.expected_version = found.record ? found.record->version : 0;
+    if (auto* execute = std::get_if<Execute>(&decision)) {
+      write.next = std::move(execute->next);
+      write.add = {.attempts = 1, .executed = 1};
+      write.reset_counts = execute->reset_counts;
+      const bool first = write.expected_version == 0 || write.reset_counts;
+      auto written = co_await replace(std::move(write));
+      if (!written) {
+        entry.finish(StoreFailed{written.error()});
+        co_return store_failed(written.error());
+      }
+      if (written->swapped)
+        co_return launch(call, make_exchange, std::move(entry), executor, std::move(written->found),
+                         first);
+      found = std::move(written->found);
+    } else if (auto* commit = std::get_if<Commit>(&decision)) {
+      write.next = std::move(commit->next);
+      auto written = co_await replace(std::move(write));
+      if (!written) {
+        entry.finish(StoreFailed{written.error()});
+        co_return store_failed(written.error());
+      }
+      found = std::move(written->found);
+      waited = false;  // the owner is lost: this call is answered by the record, it shares nothing
+    } else if (std::holds_alternative<Wait>(decision)) {
+      // Another instance executes it.
+      const auto now = SteadyClock::now();
+      const auto stored = found.record->counts.attempts;
+      if (now >= deadline) {
+        entry.finish(LookedUp{std::move(found)});
+        co_return counted(call, Refused{problem::in_flight(retry_after_s)}, stored);
+      }
+      Timer timer(executor, std::min(now + pause, deadline));
+      co_await timer.async_wait(use_result);
+      pause = std::min(pause * 2, poll_max);
+      waited = true;
+      auto loaded = co_await load(call.identity.id);
+      if (!loaded) {
+        entry.finish(StoreFailed{loaded.error()});
+        co_return store_failed(loaded.error());
+      }
+      found = std::move(*loaded);
+    } else {
+      const auto stored = found.record ? found.record->counts.attempts : 0;
+      entry.finish(LookedUp{std::move(found)});
+      if (auto* replay = std::get_if<Replay>(&decision))
+        co_return counted(
+            call,
+            Given{replay->answer, replay->in_doubt ? CallStatus::in_doubt : CallStatus::replayed},
+            stored);
+      co_return counted(call, Refused{std::move(std::get<Refuse>(decision).problem)}, stored);
+    }
+  }
+}
+
+// Another call of this process leads the key: waits for what it finds. nullopt: ask for the lead.
+Awaitable<std::optional<Admission>> Guard::follow(const GuardedCall& call, InFlight::WorkPtr work,
+                                                  SteadyClock::time_point deadline) {
+  const auto& mine = call.identity.fingerprint;
+  if (auto theirs = InFlight::executing(work)) {
+    if (*theirs != mine) co_return counted(call, Refused{problem::key_reused(State::in_flight)}, 0);
+    if (call.policy.on_in_flight == OnInFlight::refuse)
+      co_return counted(call, Refused{problem::in_flight(retry_after_s)}, 0);
+  }
+  metrics_.waiters.fetch_add(1, std::memory_order_relaxed);
+  const auto finding = co_await InFlight::wait(std::move(work), deadline);
+  metrics_.waiters.fetch_sub(1, std::memory_order_relaxed);
+
+  if (!finding) co_return counted(call, Refused{problem::in_flight(retry_after_s)}, 0);
+  if (auto* shared = std::get_if<Shared>(finding.get())) {
+    if (shared->fingerprint == mine) co_return counted(call, share(shared->outcome), 0);
+    co_return std::nullopt;  // another call under this explicit key: the record decides
+  }
+  if (auto* failed = std::get_if<StoreFailed>(finding.get())) co_return store_failed(failed->error);
+  const auto& found = std::get<LookedUp>(*finding).found;
+  const std::string instance;
+  auto decision =
+      decide(found.record, call.policy, arrived(call, found.owner_alive, instance), found.now);
+  const auto stored = found.record->counts.attempts;
+  if (auto* replay = std::get_if<Replay>(&decision))
+    co_return counted(
+        call, Given{replay->answer, replay->in_doubt ? CallStatus::in_doubt : CallStatus::replayed},
+        stored);
+  if (auto* refuse = std::get_if<Refuse>(&decision))
+    co_return counted(call, Refused{std::move(refuse->problem)}, stored);
+  co_return std::nullopt;
+}
+
+Led Guard::launch(const GuardedCall& call, const MakeExchange& make_exchange, InFlight::Entry entry,
+                  const Executor& executor, Found found, bool first) {
+  auto& record = *found.record;
+  const auto attempt =
+      first ? attempts_.first(record.id) : attempts_.next(record.id, record.counts.attempts - 1);
+  entry.executing(record.fingerprint);
+  auto exchange = make_exchange(record);
+  auto execution = std::make_shared<Execution>(executor, *this, std::move(record), call.policy,
+                                               std::move(exchange), std::move(entry));
+  execution->launch();
+  return Led{std::move(execution), attempt};
+}
+
+Arrived Guard::arrived(const GuardedCall& call, bool owner_alive,
+                       const std::string& instance) const {
+  Arrived event;
+  event.id = call.identity.id;
+  event.identity = &call.identity;
+  event.route = call.route;
+  event.method = call.method;
+  event.url = call.url;
+  event.agent = call.agent;
+  event.run = call.run;
+  event.instance = instance;
+  event.owner_alive = owner_alive;
+  event.request = call.request;
+  return event;
+}
+
+// Counts a call that did not execute, in the store (written behind) and for its Ledger-Attempt.
+Admission Guard::counted(const GuardedCall& call, Admission admission, std::uint64_t stored) {
+  const auto& id = call.identity.id;
+  const auto attempt = attempts_.next(id, stored);
+  Counts add{.attempts = 1};
+  auto status = CallStatus::refused;
+  if (auto* given = std::get_if<Given>(&admission)) {
+    given->attempt = attempt;
+    status = given->status;
+  } else if (auto* refused = std::get_if<Refused>(&admission)) {
+    refused->attempt = attempt;
+    status = status_of(refused->problem);
+  }
+  if (status == CallStatus::replayed) add.replayed = 1;
+  if (status == CallStatus::joined) add.joined = 1;
+  store_.count({{id, add}}, {});
+  return admission;
+}
+
+Admission Guard::store_failed(const StoreError& error) {
+  metrics_.store_errors.fetch_add(1, std::memory_order_relaxed);
+  return Refused{problem::store_unavailable(error.message)};
+}
+
+Awaitable<tl::expected<Replaced, StoreError>> Guard::replace(Replace write) {
+  using Result = tl::expected<Replaced, StoreError>;
+  began();
+  return await_callback<Result>(
+      [this, write = std::move(write)](std::function<void(Result)> done) mutable {
+        store_.replace(std::move(write), [this, done = std::move(done)](Result result) {
+          done(std::move(result));
+          ended();
+        });
+      });
+}
+
+Awaitable<tl::expected<Found, StoreError>> Guard::load(const Digest& id) {
+  using Result = tl::expected<Found, StoreError>;
+  began();
+  return await_callback<Result>([this, id](std::function<void(Result)> done) {
+    store_.load(id, [this, done = std::move(done)](Result result) {
+      done(std::move(result));
+      ended();
+    });
+  });
+}
+
+void Guard::quiesce() {
+  table_.close();
+  std::unique_lock lock(pending_mutex_);
+  none_pending_.wait(lock, [this] { return pending_ == 0; });
+}
+
+void Guard::began() {
+  std::lock_guard lock(pending_mutex_);
+  ++pending_;
+}
+
+void Guard::ended() {
+  // Under the lock: once quiesce() sees none pending, nobody touches this object any more.
+  std::lock_guard lock(pending_mutex_);
+  if (--pending_ == 0) none_pending_.notify_all();
+}
+
+}  // namespace ledger

@@ -1,0 +1,97 @@
+// The way of a guarded call through its record: claim it, wait with others for it, or be answered
+// from it. decide() says which; this room asks the store and keeps the waiters.
+//
+// Threads: one Guard a process, used by all; each call and its execution stay on their io_context.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <variant>
+
+#include "guard/attempts.h"
+#include "guard/execution.h"
+#include "guard/in_flight.h"
+#include "guard/lease.h"
+#include "guard/metrics.h"
+#include "store/store.h"
+
+namespace ledger {
+
+// A call at the guard. Views and references live until admit() returns; `policy` as long as the
+// Guard.
+struct GuardedCall {
+  const Identity& identity;
+  const Policy& policy;
+  std::string_view route, method, url, agent, run;
+  StoredRequestPtr request;  // what `in_doubt: retry` would send again; null: nothing
+};
+
+// This call executes: watch the execution.
+struct Led {
+  std::shared_ptr<Execution> execution;
+  std::uint64_t attempt = 0;
+};
+// This call is answered with an answer that another one got.
+struct Given {
+  AnswerPtr answer;
+  CallStatus status = CallStatus::replayed;  // replayed, joined or in_doubt
+  std::uint64_t attempt = 0;
+};
+struct Refused {
+  Problem problem;
+  std::uint64_t attempt = 0;  // 0: not counted
+};
+using Admission = std::variant<Led, Given, Refused>;
+
+class Guard {
+ public:
+  Guard(Store& store, Metrics& metrics, Lease& lease)
+      : store_(store), metrics_(metrics), lease_(lease) {}
+  ~Guard() { quiesce(); }
+
+  // Makes the exchange for a claimed record (whose `request`, if there is one, is what to send).
+  using MakeExchange = std::function<std::unique_ptr<Exchange>(const Record& claimed)>;
+  Awaitable<Admission> admit(const GuardedCall& call, const MakeExchange& make_exchange);
+
+  // What came of a shared outcome, for a call that did not execute.
+  static Admission share(const Outcome& outcome);
+
+  // --- for executions ------------------------------------------------------------------------
+  Awaitable<tl::expected<Replaced, StoreError>> replace(Replace write);
+  bool lease_stands(const Record& claimed) const { return lease_.stands(claimed.owner); }
+  Instant now() { return store_.now(); }
+  Metrics& metrics() { return metrics_; }
+
+  // Once the threads have stopped: no waiter is woken any more, and no store call is under way.
+  void quiesce();
+
+ private:
+  Awaitable<Admission> lead(const GuardedCall& call, const MakeExchange& make_exchange,
+                            InFlight::Entry entry, SteadyClock::time_point deadline);
+  Awaitable<std::optional<Admission>> follow(const GuardedCall& call, InFlight::WorkPtr work,
+                                             SteadyClock::time_point deadline);
+  Awaitable<tl::expected<Found, StoreError>> load(const Digest& id);
+  Led launch(const GuardedCall& call, const MakeExchange& make_exchange, InFlight::Entry entry,
+             const Executor& executor, Found found, bool first);
+  Arrived arrived(const GuardedCall& call, bool owner_alive, const std::string& instance) const;
+  Admission counted(const GuardedCall& call, Admission admission, std::uint64_t stored);
+  Admission store_failed(const StoreError& error);
+
+  Store& store_;
+  Metrics& metrics_;
+  Lease& lease_;
+  InFlight table_;
+  Attempts attempts_;
+
+  void began();
+  void ended();
+  std::mutex pending_mutex_;
+  std::condition_variable none_pending_;
+  int pending_ = 0;  // store calls under way; guarded by pending_mutex_
+};
+
+}  // namespace ledger

@@ -1,0 +1,44 @@
+// What the process counts about itself, for GET /metrics. Shared by all threads; relaxed atomics.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+
+namespace ledger {
+
+// The values of the Ledger-Status header.
+enum class CallStatus : std::uint8_t {
+  executed,
+  joined,
+  replayed,
+  blocked,
+  in_flight,
+  in_doubt,
+  mismatch,
+  passed,
+  refused
+};
+constexpr std::array<std::string_view, 9> call_status_names = {"executed", "joined",    "replayed",
+                                                               "blocked",  "in-flight", "in-doubt",
+                                                               "mismatch", "passed",    "refused"};
+constexpr std::string_view to_string(CallStatus s) {
+  return call_status_names[static_cast<std::size_t>(s)];
+}
+
+struct Metrics {
+  std::array<std::atomic<std::uint64_t>, call_status_names.size()>
+      calls{};  // answers given, by Ledger-Status
+  std::atomic<std::uint64_t> settled_completed{0}, settled_released{0}, settled_in_doubt{0};
+  std::atomic<std::uint64_t> store_errors{0};
+  std::atomic<std::int64_t> connections{0};  // client connections open now
+  std::atomic<std::int64_t> executions{0};   // executions running now
+  std::atomic<std::int64_t> waiters{0};      // duplicates waiting now
+
+  void count(CallStatus s) {
+    calls[static_cast<std::size_t>(s)].fetch_add(1, std::memory_order_relaxed);
+  }
+};
+
+}  // namespace ledger

@@ -1,0 +1,82 @@
+#include "guard/operate.h"
+
+#include <future>
+
+namespace ledger {
+
+tl::expected<Found, StoreError> load_now(Store& store, const Digest& id) {
+  std::promise<tl::expected<Found, StoreError>> promise;
+  auto result = promise.get_future();
+  store.load(id, [&](auto loaded) { promise.set_value(std::move(loaded)); });
+  return result.get();
+}
+
+tl::expected<Replaced, StoreError> replace_now(Store& store, Replace write) {
+  std::promise<tl::expected<Replaced, StoreError>> promise;
+  auto result = promise.get_future();
+  store.replace(std::move(write), [&](auto replaced) { promise.set_value(std::move(replaced)); });
+  return result.get();
+}
+
+namespace {
+
+tl::unexpected<OperateError> fail(OperateError::Kind kind, std::string message) {
+  return tl::unexpected(OperateError{kind, std::move(message)});
+}
+
+tl::unexpected<OperateError> not_found() {
+  return fail(OperateError::Kind::not_found,
+              "There is no record with this id: it was never there, was deleted or has expired.");
+}
+
+// Loads, lets `change` say what to write, and compares and swaps until nobody came between.
+template <class Change>
+tl::expected<Record, OperateError> operate(Store& store, const Digest& id, Change change) {
+  auto loaded = load_now(store, id);
+  if (!loaded) return fail(OperateError::Kind::store, loaded.error().message);
+  Found found = std::move(*loaded);
+  for (;;) {
+    if (!found.record) return not_found();
+    tl::expected<std::optional<Record>, OperateError> next = change(found);
+    if (!next) return tl::unexpected(next.error());
+    Replace write;
+    write.id = id;
+    write.expected_version = found.record->version;
+    write.next = std::move(*next);
+    const bool deletes = !write.next;
+    auto replaced = replace_now(store, std::move(write));
+    if (!replaced) return fail(OperateError::Kind::store, replaced.error().message);
+    if (replaced->swapped)
+      return deletes ? std::move(*found.record) : std::move(*replaced->found.record);
+    found = std::move(replaced->found);
+  }
+}
+
+}  // namespace
+
+tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id, bool executed,
+                                                  AnswerPtr answer) {
+  return operate(
+      store, id, [&](const Found& found) -> tl::expected<std::optional<Record>, OperateError> {
+        auto decision = decide(found.record, Policy(), Resolved{executed, answer}, found.now);
+        if (auto* commit = std::get_if<Commit>(&decision)) return std::move(commit->next);
+        return fail(OperateError::Kind::conflict,
+                    "The record is " + std::string(to_string(found.record->state)) +
+                        ", not in_doubt: there is nothing to settle.");
+      });
+}
+
+tl::expected<void, OperateError> delete_record(Store& store, const Digest& id) {
+  auto deleted = operate(
+      store, id, [&](const Found& found) -> tl::expected<std::optional<Record>, OperateError> {
+        if (found.record->state == State::in_flight)
+          return fail(
+              OperateError::Kind::conflict,
+              "The record is in flight: its call is running, and is not forgotten before it ends.");
+        return std::optional<Record>();
+      });
+  if (!deleted) return tl::unexpected(deleted.error());
+  return {};
+}
+
+}  // namespace ledger

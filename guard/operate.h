@@ -1,0 +1,27 @@
+// What a person does to records, the same from the admin endpoint and the command line. Blocking.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+
+#include "guard/decide.h"
+#include "store/store.h"
+
+namespace ledger {
+
+struct OperateError {
+  enum class Kind : std::uint8_t { not_found, conflict, store } kind;
+  std::string message;  // one sentence: what is the case, and what to do
+};
+
+// Settles an in-doubt record (decide: Resolved). conflict: it is not in doubt.
+tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id, bool executed,
+                                                  AnswerPtr answer);
+// Forgets a record. conflict: it is in flight.
+tl::expected<void, OperateError> delete_record(Store& store, const Digest& id);
+
+// load() and replace(), waited for.
+tl::expected<Found, StoreError> load_now(Store& store, const Digest& id);
+tl::expected<Replaced, StoreError> replace_now(Store& store, Replace write);
+
+}  // namespace ledger

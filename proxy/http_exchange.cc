@@ -1,0 +1,79 @@
+#include "proxy/http_exchange.h"
+
+namespace ledger {
+
+std::string describe(ReadError error, const MessageReader& reader) {
+  switch (error) {
+    case ReadError::none:
+      return "";
+    case ReadError::closed:
+      return "the destination closed the connection without an answer";
+    case ReadError::truncated:
+      return "the destination's answer broke off";
+    case ReadError::timed_out:
+      return "the destination did not answer in time";
+    case ReadError::head_too_large:
+      return "the destination's answer has too large a header";
+    case ReadError::malformed:
+    case ReadError::not_implemented:
+      return "the destination's answer is malformed: " + reader.detail();
+  }
+  return "the destination's answer could not be read";
+}
+
+HttpExchange::~HttpExchange() {
+  if (!connection_ || !sent_ || !whole_) return;  // closes
+  if (connection_->reader.head().keep_alive && !connection_->reader.has_buffered())
+    pool_.release(std::move(connection_));
+}
+
+Awaitable<std::string> HttpExchange::connect(SteadyClock::time_point deadline) {
+  auto connection =
+      co_await pool_.acquire(request_.url, UpstreamPool::Freshness::guarded, deadline);
+  if (!connection) co_return std::move(connection.error().why);
+  connection_ = std::move(*connection);
+  co_return std::string();
+}
+
+Awaitable<Exchange::Started> HttpExchange::start(const std::string& upstream_key) {
+  if (!upstream_key.empty()) append_field(request_.head, request_.upstream_key_field, upstream_key);
+  request_.head += "\r\n";
+  std::vector<asio::const_buffer> buffers{asio::buffer(request_.head)};
+  if (request_.body && !request_.body->empty()) buffers.push_back(asio::buffer(*request_.body));
+  const auto written = co_await connection_->stream.write(buffers);
+  sent_ = !written.error;
+
+  // Even a destination that stopped reading may have answered; that answer is the truth.
+  auto& reader = connection_->reader;
+  ReadError error = ReadError::none;
+  do {
+    error = co_await reader.read_head(request_.to_head);
+  } while (error == ReadError::none && reader.head().status / 100 == 1 &&
+           reader.head().status != 101);
+  if (error == ReadError::none && reader.head().status == 101)
+    co_return Started{"the destination switched protocols unasked", {}};
+  if (error != ReadError::none) {
+    if (written.error && error != ReadError::malformed)
+      co_return Started{
+          "the connection failed while the request was sent: " + written.error.message(), {}};
+    co_return Started{describe(error, reader), {}};
+  }
+  whole_ = reader.body_done();
+  co_return Started{"", answer_head(reader.head())};
+}
+
+Awaitable<Exchange::More> HttpExchange::read(std::string& out) {
+  auto& reader = connection_->reader;
+  if (!reader.body_done()) {
+    const auto error = co_await reader.read_body(out);
+    if (error != ReadError::none) co_return More{describe(error, reader), false};
+  }
+  whole_ = reader.body_done();
+  co_return More{"", whole_};
+}
+
+bool HttpExchange::ready() const {
+  return connection_->reader.body_done() || connection_->reader.has_buffered();
+}
+
+}  // namespace ledger

@@ -1,0 +1,121 @@
+// The proxy's own small HTTP/1.1 message: a head as flat text with offsets, a body as it streams
+// by. Parsed by Beast's basic_parser (no http::message), strictly: see docs/ARCHITECTURE.md,
+// "Framing". Sources: RFC 9110, RFC 9112.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fingerprint/identity.h"
+#include "proxy/stream.h"
+
+namespace ledger {
+
+enum class Framing : std::uint8_t {
+  none,        // no body: a request without one, HEAD, 1xx, 204, 304
+  length,      // Content-Length
+  chunked,     // Transfer-Encoding: chunked
+  until_close  // a response that ends with its connection
+};
+
+// A message's head. Views stay valid until the reader's next read_head().
+struct Head {
+  // Request: method, target. Response: status, reason.
+  std::string_view method, target, reason;
+  int status = 0;
+  int version = 11;                // 10 or 11
+  std::vector<HeaderView> fields;  // in order, values trimmed; names as received
+  Framing framing = Framing::none;
+  std::uint64_t content_length = 0;  // Framing::length
+  bool keep_alive = true;            // as the peer said (RFC 9112 section 9.3)
+  bool expect_continue = false;      // request: Expect: 100-continue
+  bool upgrade = false;  // Connection: upgrade with an Upgrade field (request, or a 101)
+
+  // The first field of that name, compared without case; empty where absent.
+  std::string_view get(std::string_view name) const;
+  bool has(std::string_view name) const;
+};
+
+bool iequals(std::string_view a, std::string_view b);  // ASCII
+// Is `token` in a comma-separated list (without case)?
+bool list_has(std::string_view list, std::string_view token);
+
+// Header fields that live on one connection only (RFC 9110 section 7.6.1): Connection and what it
+// names, Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, TE, Trailer,
+// Transfer-Encoding, Upgrade.
+class HopByHop {
+ public:
+  explicit HopByHop(const Head& head);
+  bool contains(std::string_view name) const;
+
+ private:
+  std::vector<std::string_view> named_;  // by Connection
+};
+
+// What went wrong in reading a message.
+enum class ReadError : std::uint8_t {
+  none,
+  closed,     // EOF before its first byte: not an error between messages
+  truncated,  // EOF or reset inside it
+  timed_out,
+  head_too_large,
+  malformed,       // detail() says what
+  not_implemented  // a Transfer-Encoding other than chunked (detail() says it)
+};
+
+// Reads messages from one stream, one after the other. Owned beside its stream; one coroutine at a
+// time.
+class MessageReader {
+ public:
+  enum class Side : std::uint8_t { requests, responses };
+  MessageReader(Stream& stream, Side side, std::size_t head_max);
+  ~MessageReader();
+  MessageReader(const MessageReader&) = delete;
+  MessageReader& operator=(const MessageReader&) = delete;
+
+  // Reads the next head. `to_head`: a response to HEAD (it has no body whatever its fields say).
+  // Refuses as malformed: CL together with TE, differing or non-digit CLs, obs-fold, a bare LF or
+  // CR, white space before a colon, a NUL, an HTTP/1.1 request without exactly one Host (CONNECT
+  // and HTTP/1.0 excepted from "without"), TE in HTTP/1.0, a version other than 1.0 and 1.1.
+  Awaitable<ReadError> read_head(bool to_head = false);
+  const Head& head() const;
+  const std::string& detail() const;
+
+  // Appends at least one more piece of the body (de-chunked) to `out`, reading at most once from
+  // the stream unless nothing decoded came of it; sets body_done() at its end. Trailers are
+  // dropped. `max`: how many bytes to read at most in one go.
+  Awaitable<ReadError> read_body(std::string& out, std::size_t max = 64 * 1024);
+  bool body_done() const;
+
+  // Has any byte of the next message arrived already (in the buffer)?
+  bool has_buffered() const;
+  // Takes what was read beyond the head: the first bytes of an upgraded or tunnelled stream.
+  std::string take_buffered();
+  // Waits until the next message's first byte is there. closed at EOF.
+  Awaitable<ReadError> wait_for_bytes();
+  // Bytes of the present message (head and body) read so far.
+  std::uint64_t bytes_read() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// --- writing ----------------------------------------------------------------------------------
+
+// Appends to `out`; the caller reuses the buffer.
+void append_request_line(std::string& out, std::string_view method, std::string_view target);
+void append_status_line(std::string& out, int status,
+                        std::string_view reason);  // reason "" = the standard one
+void append_field(std::string& out, std::string_view name, std::string_view value);
+void append_field(std::string& out, std::string_view name, std::uint64_t value);
+// One chunk with its size line and CRLFs (nothing for empty data); the last chunk.
+void append_chunk(std::string& out, std::string_view data);
+void append_last_chunk(std::string& out);
+
+}  // namespace ledger

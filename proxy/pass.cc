@@ -1,0 +1,209 @@
+// The pass path: everything is streamed both ways, never buffered; nothing is recorded.
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "proxy/http_exchange.h"
+#include "proxy/pipeline.h"
+
+namespace ledger {
+namespace {
+
+// Without any progress for so long, a passing call is given up.
+constexpr std::chrono::minutes pass_patience{10};
+constexpr std::size_t piece_max = 64 * 1024;
+
+// Methods that are safe to repeat (RFC 9110 section 9.2.1): they alone may ride on any idle
+// connection, and are sent once more when that connection turns out to be dead.
+bool is_safe(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "TRACE";
+}
+
+void append_framing(std::string& out, const Head& head) {
+  if (head.framing == Framing::length) append_field(out, "Content-Length", head.content_length);
+  if (head.framing == Framing::chunked) append_field(out, "Transfer-Encoding", "chunked");
+}
+
+}  // namespace
+
+// `body_read`: the whole body, where it was read already; the head still frames it.
+Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view body_read) {
+  const bool safe = is_safe(call.head.method);
+  const auto freshness = safe ? UpstreamPool::Freshness::any : UpstreamPool::Freshness::guarded;
+  for (bool retry = safe && reader_.body_done();;) {
+    auto upstream = co_await worker_.pool.acquire(
+        call.target.url, freshness, SteadyClock::now() + proxy_.config.connect_timeout);
+    if (!upstream)
+      co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
+    retry = retry && (*upstream)->reused;
+    const auto then = co_await exchange_passing(call, **upstream, body_read, retry);
+    if (retry) continue;  // the idle connection was dead, and nothing has been answered
+    auto& reader = (*upstream)->reader;
+    if (then == Then::next && reader.body_done() && reader.head().keep_alive &&
+        !reader.has_buffered())
+      worker_.pool.release(std::move(*upstream));
+    co_return then;
+  }
+}
+
+// One exchange over `upstream`. `retry` comes back true where it may be made again on another one.
+Awaitable<Session::Then> Session::exchange_passing(const CallState& call,
+                                                   UpstreamConnection& upstream,
+                                                   std::string_view body_read, bool& retry) {
+  using namespace asio::experimental::awaitable_operators;
+  std::string first;
+  append_forwarded_request(
+      first, call.head,
+      {&call.target.url, proxy_.via, client_address_, call.target.reverse, {}, nullptr});
+  if (call.head.upgrade) {
+    append_field(first, "Connection", "upgrade");
+    append_field(first, "Upgrade", call.head.get("Upgrade"));
+  }
+  const bool whole = reader_.body_done();
+  if (whole && call.head.framing == Framing::chunked)
+    append_field(first, "Content-Length", body_read.size());
+  else
+    append_framing(first, call.head);
+  if (call.head.expect_continue && !whole) append_field(first, "Expect", "100-continue");
+  first += "\r\n";
+  first += body_read;
+
+  // A body that is on its way goes along while the answer comes back.
+  bool failed = false;
+  if (whole) {
+    upstream.stream.expires_after(pass_patience);
+    const auto written = co_await upstream.stream.write(asio::buffer(first));
+    if (written.error && retry) co_return Then::close;
+    co_return co_await relay_response(call, upstream, retry);
+  }
+  retry = false;
+  Then then = Then::close;
+  const auto relay_and_end = [&]() -> Awaitable<> {
+    then = co_await relay_response(call, upstream, retry);
+    // The answer is complete; a body that is still coming has nowhere to go.
+    if (!reader_.body_done()) stream_.close();
+  };
+  co_await (relay_and_end() && pump_request(upstream, std::move(first), failed));
+  co_return failed || !reader_.body_done() ? Then::close : then;
+}
+
+// The client's body, piece by piece, in the framing it came in.
+Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out, bool& failed) {
+  const bool chunked = reader_.head().framing == Framing::chunked;
+  std::string piece;
+  // The head goes first: a client that expects 100 sends nothing before the upstream has said so.
+  bool more = true;
+  if (!reader_.has_buffered()) {
+    upstream.stream.expires_after(pass_patience);
+    if ((co_await upstream.stream.write(asio::buffer(out))).error) co_return;
+    out.clear();
+  }
+  while (more) {
+    piece.clear();
+    stream_.expires_after(pass_patience);
+    if (co_await reader_.read_body(piece, piece_max) != ReadError::none) {
+      // Half a body must not look like a whole one upstream.
+      failed = true;
+      upstream.stream.close();
+      co_return;
+    }
+    more = !reader_.body_done();
+    if (chunked)
+      append_chunk(out, piece);
+    else
+      out += piece;
+    if (chunked && !more) append_last_chunk(out);
+    upstream.stream.expires_after(pass_patience);
+    // An upstream that stopped reading may have answered: relay_response finds out.
+    if ((co_await upstream.stream.write(asio::buffer(out))).error) co_return;
+    out.clear();
+  }
+}
+
+Awaitable<Session::Then> Session::relay_response(const CallState& call,
+                                                 UpstreamConnection& upstream, bool& retry) {
+  auto& reader = upstream.reader;
+  std::string out;
+  for (;;) {
+    upstream.stream.expires_after(pass_patience);
+    const auto error = co_await reader.read_head(call.to_head);
+    if (error != ReadError::none) {
+      retry = retry && (error == ReadError::closed || error == ReadError::truncated);
+      if (retry) co_return Then::close;
+      unread_ = unread_ || !reader_.body_done();
+      co_return co_await give_problem(
+          call, problem::upstream_failed(describe(error, reader), error == ReadError::timed_out));
+    }
+    retry = false;
+    const auto& head = reader.head();
+    if (head.status / 100 != 1 || head.status == 101) break;
+    if (call.head.version == 10) continue;  // 1.0 knows no interim answers
+    out.clear();
+    append_status_line(out, head.status, head.reason);
+    for (const auto& f : head.fields) append_field(out, f.name, f.value);
+    out += "\r\n";
+    if (!co_await send(out)) co_return Then::close;
+  }
+
+  const auto& head = reader.head();
+  const bool switching = head.status == 101;
+  const bool chunked = head.framing == Framing::chunked || head.framing == Framing::until_close;
+  const bool delimited = !chunked || call.head.version == 11;
+  const bool keep =
+      call.head.keep_alive && delimited && !switching && reader_.body_done() && !proxy_.draining;
+  proxy_.metrics.count(CallStatus::passed);
+
+  out.clear();
+  const auto answer = answer_head(head);
+  append_status_line(out, answer.status, answer.reason);
+  for (const auto& [name, value] : answer.headers) append_field(out, name, value);
+  if (answer.length) append_field(out, "Content-Length", *answer.length);
+  if (chunked && call.head.version == 11) append_field(out, "Transfer-Encoding", "chunked");
+  append_ledger_fields(out, {CallStatus::passed, {}, call.route(), 0});
+  append_field(out, "Via", "1.1 " + proxy_.via);
+  if (switching) {
+    append_field(out, "Connection", "upgrade");
+    append_field(out, "Upgrade", head.get("Upgrade"));
+    out += "\r\n";
+    if (!co_await send(out)) co_return Then::close;
+    co_await relay(stream_, upstream.stream, reader_.take_buffered(), reader.take_buffered());
+    co_return Then::close;
+  }
+  append_connection(out, call.head.version, keep);
+  out += "\r\n";
+  const auto then = co_await relay_body(upstream, std::move(out));
+  co_return keep ? then : Then::close;
+}
+
+// The upstream's body, piece by piece. `out` holds the head, which leaves with the first piece if
+// that is here already.
+Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream, std::string out) {
+  auto& reader = upstream.reader;
+  const bool chunked = (reader.head().framing == Framing::chunked ||
+                        reader.head().framing == Framing::until_close) &&
+                       reader_.head().version == 11;
+  std::string piece;
+  while (!reader.body_done()) {
+    if (!out.empty() && !reader.has_buffered()) {
+      if (!co_await send(out)) co_return Then::close;
+      out.clear();
+    }
+    piece.clear();
+    upstream.stream.expires_after(pass_patience);
+    if (co_await reader.read_body(piece, piece_max) != ReadError::none) {
+      stream_.close();  // broken off here as it was there, never completed
+      co_return Then::close;
+    }
+    if (chunked)
+      append_chunk(out, piece);
+    else
+      out += piece;
+    if (chunked && reader.body_done()) append_last_chunk(out);
+    if (!out.empty() && (out.size() >= piece_max || !reader.has_buffered() || reader.body_done())) {
+      if (!co_await send(out)) co_return Then::close;
+      out.clear();
+    }
+  }
+  if (!out.empty() && !co_await send(out)) co_return Then::close;
+  co_return Then::next;
+}
+
+}  // namespace ledger

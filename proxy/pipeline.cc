@@ -1,0 +1,198 @@
+// A call's way through, one function a step:
+//
+//   accept -> read -> match -> identify -> claim -> forward -> settle -> reply
+//   server    call    call     guarded_call -----> Guard::admit, Execution    replies.cc
+//                      `-> pass (pass.cc)
+//
+// docs/ARCHITECTURE.md has the same as a chart, with what each step does when it fails.
+#include "proxy/pipeline.h"
+
+#include "proxy/http_exchange.h"
+
+namespace ledger {
+namespace {
+
+// Counts one call while it is being answered, so that a drain can wait for it.
+class Busy {
+ public:
+  explicit Busy(std::atomic<int>& count) : count_(count) { count_.fetch_add(1); }
+  ~Busy() { count_.fetch_sub(1); }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  std::atomic<int>& count_;
+};
+
+Problem problem_of(ReadError error, const MessageReader& reader, std::size_t head_max) {
+  if (error == ReadError::head_too_large) return problem::header_too_large(head_max);
+  if (error == ReadError::timed_out) return problem::request_timeout();
+  if (error == ReadError::not_implemented) return problem::not_implemented(reader.detail());
+  return problem::bad_request(reader.detail());
+}
+
+bool silent(ReadError error) { return error == ReadError::closed || error == ReadError::truncated; }
+
+StoredRequestPtr request_to_keep(const Head& head, const Url& url, const std::string& body) {
+  auto kept = std::make_shared<StoredRequest>();
+  kept->target = url.to_string();
+  kept->content_type = head.get("Content-Type");
+  kept->content_encoding = head.get("Content-Encoding");
+  kept->body = body;
+  return kept;
+}
+
+bool sends_body(std::string_view method) {
+  return method != "GET" && method != "HEAD" && method != "DELETE" && method != "OPTIONS" &&
+         method != "TRACE";
+}
+
+// The request as it goes out. A retry sends the target, body and media type that the first send
+// had, with this caller's other fields.
+OutgoingRequest outgoing(const Head& head, Forwarding how, const Policy& policy,
+                         const StoredRequestPtr& retried, std::shared_ptr<const std::string> body) {
+  OutgoingRequest out;
+  out.url = *how.url;
+  out.body = std::move(body);
+  out.upstream_key_field = policy.upstream_key;
+  out.to_head = head.method == "HEAD";
+  how.drop = policy.upstream_key;
+  if (retried) {
+    if (auto url = parse_url(retried->target)) out.url = std::move(*url);
+    out.body = std::shared_ptr<const std::string>(retried, &retried->body);
+    how.stored = retried.get();
+  }
+  how.url = &out.url;
+  append_forwarded_request(out.head, head, how);
+  if (!out.body->empty() || sends_body(head.method))
+    append_field(out.head, "Content-Length", out.body->size());
+  return out;
+}
+
+}  // namespace
+
+Awaitable<> Session::run() {
+  for (;;) {
+    stream_.expires_after(proxy_.config.idle_timeout);
+    if (co_await reader_.wait_for_bytes() != ReadError::none) co_return;
+    const auto then = co_await call();
+    if (then == Then::close || proxy_.draining) break;
+  }
+  if (unread_) co_await linger();
+}
+
+// read -> match; `pass` leaves the pipeline here.
+Awaitable<Session::Then> Session::call() {
+  stream_.expires_after(proxy_.config.header_timeout);
+  const auto error = co_await reader_.read_head();
+  CallState call{reader_.head()};
+  if (silent(error)) co_return Then::close;
+  if (error != ReadError::none) {
+    unread_ = true;
+    co_await give_problem(call, problem_of(error, reader_, proxy_.config.header_max));
+    co_return Then::close;
+  }
+  call.to_head = call.head.method == "HEAD";
+  if (call.head.method == "CONNECT") co_return co_await connect_tunnel(call);
+  if (proxy_.draining) co_return co_await give_problem(call, problem::draining());
+
+  auto target = find_target(call.head, listener_, proxy_.config);
+  if (!target) co_return co_await give_problem(call, target.error());
+  call.target = std::move(*target);
+  auto caller = identify_caller(call.head, call.target.reverse, proxy_.config.auth_token);
+  if (!caller) co_return co_await give_problem(call, caller.error());
+  call.caller = std::move(*caller);
+  if (is_loop(call.head, call.target.url, proxy_.own, proxy_.via))
+    co_return co_await give_problem(call, problem::loop_detected());
+
+  call.matched =
+      match_route(proxy_.config.routes, proxy_.config.defaults, call.head.method, call.target.url);
+  call.policy = &proxy_.with_upstream_key(*call.matched.policy, call.target.upstream_key);
+  if (!call.policy->guarded) {
+    const Busy busy(proxy_.passing_calls);
+    co_return co_await pass(call, {});
+  }
+  const Busy busy(proxy_.guarded_calls);
+  co_return co_await guarded_call(call);
+}
+
+// identify -> claim -> (forward -> settle, in an execution of their own) -> reply.
+Awaitable<Session::Then> Session::guarded_call(CallState& call) {
+  auto body = std::make_shared<std::string>();
+  if (auto refused = co_await read_body(call, *body))
+    co_return co_await give_problem(call, *refused);
+
+  const auto& policy = *call.policy;
+  const auto& url = call.target.url;
+  const Call described{call.head.method,  &url,           call.head.fields, *body,
+                       call.caller.agent, call.caller.run};
+  if (is_unguarded_json_rpc(described)) co_return co_await pass(call, *body);
+
+  const auto identity =
+      identify(described, policy.identity, call.route(), call.matched.captures, proxy_.secret);
+  if (!identity) {
+    const auto& e = identity.error();
+    const bool missing = e.slug == "key-missing";
+    const auto refused = missing ? problem::key_missing(e.detail) : problem::bad_request(e.detail);
+    co_return co_await give_problem(call, refused);
+  }
+  call.key = to_hex(identity->id);
+
+  const auto url_text = url.to_string();
+  const GuardedCall guarded{
+      *identity,
+      policy,
+      call.route(),
+      call.head.method,
+      url_text,
+      call.caller.agent,
+      call.caller.run,
+      policy.upstream_key.empty() ? nullptr : request_to_keep(call.head, url, *body)};
+  const Forwarding how{&url, proxy_.via, client_address_, call.target.reverse, {}};
+  const Guard::MakeExchange make_exchange = [&](const Record& claimed) -> std::unique_ptr<Exchange> {
+    return std::make_unique<HttpExchange>(worker_.pool, outgoing(call.head, how, policy, claimed.request, body));
+  };
+  auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
+  body.reset();
+
+  if (auto* led = std::get_if<Led>(&admission))
+    co_return co_await give_execution(call, std::move(*led));
+  if (auto* given = std::get_if<Given>(&admission))
+    co_return co_await give_answer(call, *given->answer, given->status, given->attempt);
+  const auto& refused = std::get<Refused>(admission);
+  co_return co_await give_problem(call, refused.problem, refused.attempt);
+}
+
+// Reads a guarded call's whole body, up to the route's body_max. Nothing is claimed before it is
+// here.
+Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, std::string& body) {
+  const auto max = call.policy->body_max;
+  if (call.head.framing == Framing::length) {
+    if (call.head.content_length > max) {
+      unread_ = true;
+      co_return problem::body_too_large(max);
+    }
+    body.reserve(call.head.content_length);
+  }
+  if (call.head.expect_continue && !reader_.body_done() && !reader_.has_buffered())
+    if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n")) {
+      unread_ = true;
+      co_return problem::bad_request("The connection ended before the body.");
+    }
+  while (!reader_.body_done()) {
+    stream_.expires_after(proxy_.config.header_timeout);
+    const auto error = co_await reader_.read_body(body);
+    if (error != ReadError::none) {
+      unread_ = true;
+      if (silent(error)) co_return problem::bad_request("The connection ended inside the body.");
+      co_return problem_of(error, reader_, proxy_.config.header_max);
+    }
+    if (body.size() > max) {
+      unread_ = true;
+      co_return problem::body_too_large(max);
+    }
+  }
+  co_return std::nullopt;
+}
+
+}  // namespace ledger

@@ -1,0 +1,183 @@
+#include "proxy/server.h"
+
+#include <openssl/rand.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <thread>
+
+#include "guard/instance.h"
+#include "proxy/listen.h"
+#include "proxy/session.h"
+
+namespace ledger {
+namespace {
+
+using Acceptor = asio::basic_socket_acceptor<asio::ip::tcp, Executor>;
+using tcp = asio::ip::tcp;
+
+// A drain does not wait longer than this for streams that nobody guards (an SSE feed may never
+// end).
+constexpr std::chrono::seconds drain_passing{5};
+
+std::string random_hex() {
+  unsigned char bytes[4];
+  RAND_bytes(bytes, sizeof bytes);
+  char text[9];
+  std::snprintf(text, sizeof text, "%02x%02x%02x%02x", bytes[0], bytes[1], bytes[2], bytes[3]);
+  return text;
+}
+
+}  // namespace
+
+struct Server::Impl {
+  Impl(const Config& c, Store& store, Metrics& metrics)
+      : config(c),
+        guard(store, metrics, lease),
+        proxy(config, guard, metrics, store.secret(), "ledger-" + random_hex()) {}
+
+  ~Impl() {
+    stop();
+    guard.quiesce();
+    instance.reset();
+    workers.clear();  // destroys what is suspended; the guard is still there
+  }
+
+  tl::expected<void, std::string> listen(const std::string& admin);
+  void run(const std::shared_ptr<asio::ssl::context>& tls);
+  Awaitable<> accept(std::size_t worker, std::size_t listener);
+  void stop();
+
+  const Config& config;
+  Lease lease;
+  Guard guard;
+  Proxy proxy;
+  std::unique_ptr<Instance> instance;
+
+  asio::io_context binder;           // never run: it only holds the listening sockets
+  std::vector<tcp::acceptor> bound;  // one a listener
+  struct Thread : Worker {
+    using Worker::Worker;
+    std::vector<std::unique_ptr<Acceptor>> acceptors;  // share the bound sockets
+    std::thread thread;
+  };
+  std::vector<std::unique_ptr<Thread>> workers;
+  bool stopped = false;
+};
+
+tl::expected<void, std::string> Server::Impl::listen(const std::string& admin) {
+  for (const auto& listener : config.listeners) {
+    auto acceptor = listen_on(binder, listener.listen);
+    if (!acceptor) return tl::unexpected(acceptor.error());
+    auto own = listener.listen;
+    own.port = acceptor->local_endpoint().port();
+    proxy.own.push_back(own);
+    bound.push_back(std::move(*acceptor));
+  }
+  if (const auto colon = admin.rfind(':'); colon != std::string::npos)
+    proxy.own.push_back(
+        {config.admin.host, static_cast<std::uint16_t>(std::stoul(admin.substr(colon + 1)))});
+  return {};
+}
+
+void Server::Impl::run(const std::shared_ptr<asio::ssl::context>& tls) {
+  const auto count =
+      config.threads != 0 ? config.threads : std::max(1U, std::thread::hardware_concurrency());
+  for (std::size_t i = 0; i < count; ++i) {
+    auto& thread = *workers.emplace_back(std::make_unique<Thread>(config, tls));
+    for (std::size_t l = 0; l < bound.size(); ++l) {
+      // The kernel's one queue feeds all threads; each has a descriptor of its own.
+      auto acceptor = std::make_unique<Acceptor>(thread.context);
+      acceptor->assign(bound[l].local_endpoint().protocol(), ::dup(bound[l].native_handle()));
+      thread.acceptors.push_back(std::move(acceptor));
+      asio::co_spawn(thread.context, accept(i, l), asio::detached);
+    }
+  }
+  for (auto& worker : workers)
+    worker->thread = std::thread([&context = worker->context] {
+      const auto work = asio::make_work_guard(context);
+      context.run();
+    });
+}
+
+Awaitable<> Server::Impl::accept(std::size_t worker, std::size_t listener) {
+  auto& thread = *workers[worker];
+  auto& acceptor = *thread.acceptors[listener];
+  for (;;) {
+    Socket socket(thread.context);
+    const auto [error] = co_await acceptor.async_accept(socket, use_result);
+    if (error == asio::error::operation_aborted || proxy.draining) co_return;
+    if (error) {
+      // Out of descriptors or memory: the queue keeps the others until there are some again.
+      Timer pause(thread.context, std::chrono::milliseconds(50));
+      co_await pause.async_wait(use_result);
+      continue;
+    }
+    ErrorCode ignored;
+    const auto peer = socket.remote_endpoint(ignored);
+    if (ignored) continue;
+    if (proxy.metrics.connections.load(std::memory_order_relaxed) >=
+        static_cast<std::int64_t>(config.connections_max))
+      continue;  // closes it
+    Session::start(std::make_shared<Session>(
+        proxy, thread, std::move(socket), config.listeners[listener], peer.address().to_string()));
+  }
+}
+
+void Server::Impl::stop() {
+  if (std::exchange(stopped, true)) return;
+  for (auto& worker : workers) worker->context.stop();
+  for (auto& worker : workers)
+    if (worker->thread.joinable()) worker->thread.join();
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+tl::expected<std::unique_ptr<Server>, std::string> Server::start(const Config& config, Store& store,
+                                                                 Metrics& metrics,
+                                                                 const std::string& admin) {
+  auto tls = make_upstream_tls(config.tls_roots);
+  if (!tls) return tl::unexpected(tls.error());
+  auto impl = std::make_unique<Impl>(config, store, metrics);
+  if (auto listening = impl->listen(admin); !listening) return tl::unexpected(listening.error());
+  auto instance = Instance::start(config, store, impl->lease);
+  if (!instance) return tl::unexpected(instance.error());
+  impl->instance = std::move(*instance);
+  impl->run(*tls);
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+std::vector<std::string> Server::addresses() const {
+  std::vector<std::string> all;
+  for (std::size_t i = 0; i < impl_->bound.size(); ++i)
+    all.push_back(impl_->proxy.own[i].to_string());
+  return all;
+}
+
+void Server::drain() {
+  auto& proxy = impl_->proxy;
+  proxy.draining = true;
+  for (auto& acceptor : impl_->bound) {
+    ErrorCode ignored;
+    acceptor.close(ignored);
+  }
+  for (auto& worker : impl_->workers)
+    asio::post(worker->context, [&w = *worker] {
+      for (auto& acceptor : w.acceptors) acceptor->close();
+    });
+  const auto begun = SteadyClock::now();
+  for (;;) {
+    const auto waited = SteadyClock::now() - begun;
+    const bool executing = proxy.metrics.executions.load() > 0 || proxy.guarded_calls.load() > 0;
+    const bool passing = proxy.passing_calls.load() > 0 && waited < drain_passing;
+    if ((!executing && !passing) || waited >= proxy.config.drain_timeout) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  impl_->stop();
+}
+
+}  // namespace ledger

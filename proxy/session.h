@@ -1,0 +1,73 @@
+// One client connection: reads calls one after the other and takes each through the pipeline.
+//
+// Threads: everything on the worker's io_context. Owned by its own coroutine (see start()).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "guard/problem.h"
+#include "proxy/forwarding.h"
+#include "proxy/message.h"
+#include "proxy/proxy.h"
+#include "proxy/stream.h"
+#include "proxy/target.h"
+
+namespace ledger {
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  Session(Proxy& proxy, Worker& worker, Socket socket, const Listener& listener,
+          std::string client_address);
+  ~Session();
+
+  // Runs until the client or we end the connection.
+  static void start(std::shared_ptr<Session> session);
+
+ private:
+  enum class Then : bool { close, next };  // what becomes of the connection after a call
+
+  Awaitable<> run();
+
+  // --- pipeline.cc: read -> match -> identify -> claim -> forward -> settle -> reply ----------
+  struct CallState;
+  Awaitable<Then> call();
+  Awaitable<Then> guarded_call(CallState& call);
+  Awaitable<std::optional<Problem>> read_body(const CallState& call, std::string& body);
+
+  // --- replies.cc: how each kind of answer is written ------------------------------------------
+  Awaitable<Then> give_problem(const CallState& call, const Problem& problem,
+                               std::uint64_t attempt = 0);
+  Awaitable<Then> give_answer(const CallState& call, const Answer& answer, CallStatus status,
+                              std::uint64_t attempt);
+  Awaitable<Then> give_execution(const CallState& call, Led led);
+  Awaitable<Then> stream_execution(const CallState& call, Execution& execution,
+                                   std::uint64_t attempt);
+  Awaitable<bool> send(std::string_view bytes);
+  Awaitable<> linger();
+
+  // --- pass.cc: streamed both ways, never buffered ---------------------------------------------
+  Awaitable<Then> pass(const CallState& call, std::string_view body_read);
+  Awaitable<Then> exchange_passing(const CallState& call, UpstreamConnection& upstream,
+                                   std::string_view body_read, bool& retry);
+  Awaitable<> pump_request(UpstreamConnection& upstream, std::string first, bool& failed);
+  Awaitable<Then> relay_response(const CallState& call, UpstreamConnection& upstream, bool& retry);
+  Awaitable<Then> relay_body(UpstreamConnection& upstream, std::string first);
+
+  // --- tunnel.cc ---------------------------------------------------------------------------------
+  Awaitable<Then> connect_tunnel(CallState& call);
+
+  Proxy& proxy_;
+  Worker& worker_;
+  const Listener& listener_;
+  const std::string client_address_;
+  Stream stream_;
+  MessageReader reader_;
+  std::string out_;      // the answer being written; its capacity is reused
+  bool unread_ = false;  // the client may still be sending what we will not read
+};
+
+// Copies bytes both ways until both sides have ended; half-closes are passed on.
+Awaitable<> relay(Stream& a, Stream& b, std::string first_from_a, std::string first_from_b);
+
+}  // namespace ledger

@@ -1,0 +1,106 @@
+#include "proxy/target.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#include <boost/asio/ip/address.hpp>
+
+namespace ledger {
+namespace {
+
+namespace ip = boost::asio::ip;
+
+// "user:password" of Basic credentials (RFC 7617); nullopt if there are none.
+std::optional<std::pair<std::string, std::string>> basic_credentials(std::string_view header) {
+  if (header.size() < 6 || !iequals(header.substr(0, 6), "Basic ")) return std::nullopt;
+  auto encoded = header.substr(6);
+  while (!encoded.empty() && encoded.front() == ' ') encoded.remove_prefix(1);
+  std::size_t padding = 0;
+  while (padding < encoded.size() && encoded[encoded.size() - 1 - padding] == '=') ++padding;
+  std::string decoded(encoded.size() / 4 * 3 + 3, '\0');
+  const int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(decoded.data()),
+                                reinterpret_cast<const unsigned char*>(encoded.data()),
+                                static_cast<int>(encoded.size()));
+  if (n < 0 || static_cast<std::size_t>(n) < padding) return std::nullopt;
+  decoded.resize(static_cast<std::size_t>(n) - padding);
+  const auto colon = decoded.find(':');
+  if (colon == std::string::npos) return std::pair{percent_decode(decoded, false), std::string()};
+  return std::pair{percent_decode(decoded.substr(0, colon), false),
+                   percent_decode(decoded.substr(colon + 1), false)};
+}
+
+bool same_secret(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+bool is_any_address(const std::string& host) {
+  boost::system::error_code error;
+  const auto address = ip::make_address(host, error);
+  return !error && address.is_unspecified();
+}
+
+bool is_loopback_name(std::string_view host) {
+  if (host == "localhost") return true;
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  boost::system::error_code error;
+  const auto address = ip::make_address(host, error);
+  return !error && (address.is_loopback() || address.is_unspecified());
+}
+
+}  // namespace
+
+tl::expected<Target, Problem> find_target(const Head& head, const Listener& listener,
+                                          const Config& config) {
+  if (head.target.empty())
+    return tl::unexpected(problem::bad_request("The request has no target."));
+  if (head.target.front() != '/') {
+    auto url = parse_url(head.target);
+    if (!url) {
+      if (head.target == "*") return tl::unexpected(problem::not_mounted("*"));
+      return tl::unexpected(
+          problem::bad_request("The request's target is not a URL: " + url.error()));
+    }
+    return Target{std::move(*url), false, ""};
+  }
+  std::optional<Mounted> mounted;
+  if (listener.upstream)
+    mounted = mount_target({Mount{"/", *listener.upstream, listener.upstream_key}}, head.target);
+  else
+    mounted = mount_target(config.mounts, head.target);
+  if (!mounted) {
+    const auto path = head.target.substr(0, head.target.find('?'));
+    return tl::unexpected(problem::not_mounted(path.substr(0, 200)));
+  }
+  return Target{std::move(mounted->url), true,
+                listener.upstream ? listener.upstream_key : mounted->mount->upstream_key};
+}
+
+tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
+                                              const std::string& token) {
+  Caller caller{std::string(head.get("Ledger-Agent")), std::string(head.get("Ledger-Run"))};
+  std::string given(head.get("Ledger-Token"));
+  if (const auto basic = basic_credentials(head.get("Proxy-Authorization"))) {
+    // agent.run is split at the last dot.
+    const auto dot = basic->first.rfind('.');
+    caller.agent = basic->first.substr(0, dot);
+    caller.run = dot == std::string::npos ? "" : basic->first.substr(dot + 1);
+    given = basic->second;
+  }
+  if (token.empty() || same_secret(given, token)) return caller;
+  return tl::unexpected(reverse ? problem::token_required() : problem::proxy_auth_required());
+}
+
+bool is_loop(const Head& head, const Url& url, const std::vector<Endpoint>& own,
+             std::string_view via) {
+  for (const auto& f : head.fields)
+    if (iequals(f.name, "Via") && f.value.find(via) != f.value.npos) return true;
+  for (const auto& endpoint : own) {
+    if (endpoint.port != url.port_number()) continue;
+    if (url.host == endpoint.host || url.host == "[" + endpoint.host + "]") return true;
+    if ((endpoint.loopback() || is_any_address(endpoint.host)) && is_loopback_name(url.host))
+      return true;
+  }
+  return false;
+}
+
+}  // namespace ledger

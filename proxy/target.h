@@ -1,0 +1,37 @@
+// Where a call goes and who makes it, from its head alone.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "config/config.h"
+#include "guard/problem.h"
+#include "proxy/message.h"
+
+namespace ledger {
+
+struct Target {
+  Url url;                   // the upstream's, after mounting
+  bool reverse = false;      // came by a mount or an own-port listener
+  std::string upstream_key;  // of that mount or listener; empty: none
+};
+
+// The caller's name, from the proxy URL's user ("agent.run") or Ledger-Agent and Ledger-Run.
+struct Caller {
+  std::string agent, run;
+};
+
+// Absolute-form is forward proxying; origin-form a mount, or the listener's own upstream.
+tl::expected<Target, Problem> find_target(const Head& head, const Listener& listener,
+                                          const Config& config);
+
+// Checks the token where `auth` asks for one: 407 for a proxied call, 401 for a reverse one.
+tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
+                                              const std::string& token);
+
+// Is the call for ourselves, or did it pass here already? `own`: what we listen on.
+bool is_loop(const Head& head, const Url& url, const std::vector<Endpoint>& own,
+             std::string_view via);
+
+}  // namespace ledger

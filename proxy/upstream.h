@@ -1,0 +1,74 @@
+// Connections to upstreams: name look-up, TCP, TLS with verified certificates, and a keep-alive
+// pool.
+#pragma once
+
+#include <boost/asio/ssl/context.hpp>
+#include <deque>
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+#include <unordered_map>
+#include <vector>
+
+#include "config/config.h"
+#include "fingerprint/url.h"
+#include "proxy/message.h"
+#include "proxy/stream.h"
+
+namespace ledger {
+
+struct UpstreamConnection {
+  UpstreamConnection(Socket socket, Deadlines& deadlines, std::size_t head_max)
+      : stream(std::move(socket), deadlines),
+        reader(stream, MessageReader::Side::responses, head_max) {}
+  Stream stream;
+  MessageReader reader;
+  std::string origin;   // the pool's key
+  bool reused = false;  // has carried a call before
+  SteadyClock::time_point idle_since{};
+};
+using UpstreamConnectionPtr = std::unique_ptr<UpstreamConnection>;
+
+// No byte of a request has left: whoever gets this may say "not sent".
+struct ConnectError {
+  std::string
+      why;  // for a person: "connection refused by 127.0.0.1:9", "certificate has expired", ...
+};
+
+// A TLS client context that trusts the system's roots and `roots` (PEM files). Error: names the
+// file.
+tl::expected<std::shared_ptr<asio::ssl::context>, std::string> make_upstream_tls(
+    const std::vector<std::string>& roots);
+
+// One for each io_context; not shared between threads.
+class UpstreamPool {
+ public:
+  UpstreamPool(Deadlines& deadlines, std::shared_ptr<asio::ssl::context> tls, const Config& config);
+
+  enum class Freshness : std::uint8_t {
+    any,     // pass-through: any idle connection that looks open
+    guarded  // a new one, or one idle for less than 1 s and just checked for EOF
+  };
+  // `deadline` bounds look-up, connect and handshake together (and connect_timeout does).
+  Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> acquire(
+      const Url& url, Freshness freshness, SteadyClock::time_point deadline);
+  // Gives back a connection whose last exchange ended whole and keep-alive, with nothing buffered.
+  void release(UpstreamConnectionPtr connection);
+  // Closes idle connections older than 30 s; called by a timer of its own while any is idle.
+  std::size_t idle() const;
+
+ private:
+  using Resolver = asio::ip::basic_resolver<asio::ip::tcp, Executor>;
+  UpstreamConnectionPtr take_idle(const std::string& origin, Freshness freshness);
+  Awaitable<tl::expected<std::vector<asio::ip::tcp::endpoint>, std::string>> resolve(
+      const Url& url, SteadyClock::time_point deadline);
+  void sweep();
+  Deadlines& deadlines_;
+  std::shared_ptr<asio::ssl::context> tls_;
+  const Config& config_;
+  Timer sweeper_;
+  bool sweeping_ = false;
+  std::unordered_map<std::string, std::deque<UpstreamConnectionPtr>> idle_;
+};
+
+}  // namespace ledger

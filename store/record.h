@@ -1,0 +1,100 @@
+// The stored memory of one key. Core: plain values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "fingerprint/identity.h"
+
+namespace ledger {
+
+// UTC, on the store's clock.
+using Instant = std::chrono::sys_time<std::chrono::milliseconds>;
+
+enum class State : std::uint8_t { in_flight, completed, released, in_doubt };
+std::string_view to_string(State state);
+std::optional<State> state_from(std::string_view text);
+
+using Headers = std::vector<std::pair<std::string, std::string>>;  // as received, in order
+
+// An upstream's complete answer. Shared and immutable once made.
+struct Answer {
+  int status = 0;
+  std::string reason;
+  Headers headers;          // end-to-end only; Set-Cookie included (left out when it is replayed)
+  std::string body;         // de-chunked, Content-Encoding as received
+  bool body_stored = true;  // false: longer than response_max, or settled by a person without one
+  Instant received_at{};
+};
+using AnswerPtr = std::shared_ptr<const Answer>;
+
+// What is sent again by `in_doubt: retry`: stored with the claim on upstream_key routes.
+struct StoredRequest {
+  std::string
+      target;  // the upstream's absolute URL as first sent, so that a retry is byte-identical
+  std::string content_type;  // empty: none
+  std::string content_encoding;
+  std::string body;
+};
+using StoredRequestPtr = std::shared_ptr<const StoredRequest>;
+
+// How often the key was asked for, and what came of it. blocked = attempts - executed.
+struct Counts {
+  std::uint64_t attempts = 0, executed = 0, replayed = 0, joined = 0;
+  std::uint64_t blocked() const { return attempts > executed ? attempts - executed : 0; }
+};
+
+struct HistoryEntry {
+  Instant at;
+  std::string event;  // "claimed", "completed", "released", "in_doubt", "resolved", "owner_lost"
+  std::string
+      detail;  // one short phrase, such as "status 200" or "time-out after 80 s"; may be empty
+};
+
+struct Record {
+  Digest id{};
+  State state = State::in_flight;
+  // Changes with every replace(). From a counter of the whole store, never reused: the fence.
+  std::uint64_t version = 0;
+  // The version of the claim that started the present execution. 0 in a `next`: the store writes
+  // the version it assigns. A late answer settles only while this is still its own.
+  std::uint64_t claim_version = 0;
+  // Names the execution's generation; enters the upstream key. 0 in a `next`: as above, so that a
+  // fresh execution never shares a generation with an earlier one, even after a delete.
+  std::uint64_t generation = 0;
+
+  std::string route;  // empty: no route named the call
+  std::string method, url;
+  std::string agent, run;  // of the first caller
+  Digest fingerprint{};
+  KeySource key_source = KeySource::fingerprint;
+
+  Counts counts;
+  std::uint32_t effects = 0;  // executions that may have had an effect; what `max` counts
+  // An earlier send of this generation may have had an effect: a later rejected or unsent retry
+  // leaves the record in doubt.
+  bool tainted = false;
+
+  std::string owner;  // instance of the present or last execution
+  Instant created_at{}, updated_at{};
+  std::optional<Instant> expires_at;  // nullopt: never
+  // How long it is kept once completed or released, by the policy of its claim (so that a person
+  // who settles it later needs no configuration); nullopt: forever.
+  std::optional<std::chrono::milliseconds> ttl;
+  Instant first_sent_at{};  // of this generation; upstream_key_ttl runs from it
+  Instant ownerless_at{};   // in_flight: claim + timeout + 30 s
+
+  AnswerPtr answer;                   // the latest; null: none
+  StoredRequestPtr request;           // null: none
+  std::vector<HistoryEntry> history;  // oldest first; the latest 32
+
+  bool expired(Instant now) const { return expires_at && *expires_at <= now; }
+};
+
+}  // namespace ledger
