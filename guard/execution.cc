@@ -106,7 +106,10 @@ Awaitable<std::string> Execution::read_body() {
       changed_.notify();
       if (!stored_) co_await make_room();
     }
-    auto more = co_await exchange_->read(body_);
+    // Into a piece of its own: the leader looks at body_ while the read waits.
+    piece_.clear();
+    auto more = co_await exchange_->read(piece_);
+    body_ += piece_;
     if (!more.error.empty()) co_return std::move(more.error);
     if (received() > policy_.response_max) {
       stored_ = false;

@@ -73,7 +73,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   std::optional<AnswerHead> head_;
   Instant received_at_{};
-  std::string body_;
+  std::string body_, piece_;
   std::uint64_t dropped_ = 0;  // bytes no longer in body_
   bool stored_ = true;         // body_ holds the whole body so far, for the record
   bool streaming_ = false;

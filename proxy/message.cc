@@ -117,7 +117,7 @@ bool is_token_char(char c) {
 
 // What Beast lets through and a proxy must not: looked for in the raw head, before it is parsed.
 // `head` ends with the empty line. Returns what is wrong.
-std::string raw_fault(std::string_view head) {
+std::string_view raw_fault(std::string_view head) {
   for (std::size_t i = 0; i < head.size(); ++i) {
     const char c = head[i];
     if (c == '\0') return "a NUL byte in the header";
@@ -244,8 +244,8 @@ struct MessageReader::Impl {
     at_eof = got.error == asio::error::eof;
     co_return ReadError::truncated;
   }
-  ReadError malformed(std::string why) {
-    detail = std::move(why);
+  ReadError malformed(std::string_view why) {
+    detail.assign(why);
     return ReadError::malformed;
   }
 
@@ -343,7 +343,7 @@ ReadError MessageReader::Impl::parse(std::optional<Parser<isRequest>>& parser,
 }
 
 ReadError MessageReader::Impl::parse_head(std::string_view text, bool to_head) {
-  if (auto fault = raw_fault(text); !fault.empty()) return malformed(std::move(fault));
+  if (const auto fault = raw_fault(text); !fault.empty()) return malformed(fault);
   sink.clear();
   request.reset();
   response.reset();

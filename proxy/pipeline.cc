@@ -28,7 +28,8 @@ Problem problem_of(ReadError error, const MessageReader& reader, std::size_t hea
   if (error == ReadError::head_too_large) return problem::header_too_large(head_max);
   if (error == ReadError::timed_out) return problem::request_timeout();
   if (error == ReadError::not_implemented) return problem::not_implemented(reader.detail());
-  return problem::bad_request(reader.detail());
+  return problem::bad_request("The request is malformed (" + reader.detail() +
+                              "); nothing was sent.");
 }
 
 bool silent(ReadError error) { return error == ReadError::closed || error == ReadError::truncated; }
@@ -149,8 +150,10 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
       call.caller.run,
       policy.upstream_key.empty() ? nullptr : request_to_keep(call.head, url, *body)};
   const Forwarding how{&url, proxy_.via, client_address_, call.target.reverse, {}};
-  const Guard::MakeExchange make_exchange = [&](const Record& claimed) -> std::unique_ptr<Exchange> {
-    return std::make_unique<HttpExchange>(worker_.pool, outgoing(call.head, how, policy, claimed.request, body));
+  const Guard::MakeExchange make_exchange =
+      [&](const Record& claimed) -> std::unique_ptr<Exchange> {
+    return std::make_unique<HttpExchange>(worker_.pool,
+                                          outgoing(call.head, how, policy, claimed.request, body));
   };
   auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
   body.reset();

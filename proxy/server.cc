@@ -31,6 +31,19 @@ std::string random_hex() {
   return text;
 }
 
+std::string too_busy_answer() {
+  const auto problem = problem::too_busy();
+  const auto body = problem_json(problem, {}, {});
+  std::string out;
+  append_status_line(out, problem.status, "");
+  append_field(out, "Content-Type", "application/problem+json");
+  append_field(out, "Content-Length", body.size());
+  append_field(out, "Ledger-Status", to_string(CallStatus::refused));
+  append_field(out, "Retry-After", static_cast<std::uint64_t>(*problem.retry_after_s));
+  append_connection(out, 11, false);
+  return out + "\r\n" + body;
+}
+
 }  // namespace
 
 struct Server::Impl {
@@ -52,6 +65,7 @@ struct Server::Impl {
   void stop();
 
   const Config& config;
+  const std::string too_busy = too_busy_answer();  // to connections beyond connections_max
   Lease lease;
   Guard guard;
   Proxy proxy;
@@ -120,8 +134,11 @@ Awaitable<> Server::Impl::accept(std::size_t worker, std::size_t listener) {
     const auto peer = socket.remote_endpoint(ignored);
     if (ignored) continue;
     if (proxy.metrics.connections.load(std::memory_order_relaxed) >=
-        static_cast<std::int64_t>(config.connections_max))
-      continue;  // closes it
+        static_cast<std::int64_t>(config.connections_max)) {
+      socket.non_blocking(true, ignored);
+      socket.write_some(asio::buffer(too_busy), ignored);  // a courtesy: whatever fits
+      continue;                                            // closes it
+    }
     Session::start(std::make_shared<Session>(
         proxy, thread, std::move(socket), config.listeners[listener], peer.address().to_string()));
   }

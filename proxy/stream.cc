@@ -15,26 +15,28 @@ constexpr std::chrono::milliseconds tick_interval{50};
 Deadlines::Deadlines(asio::io_context& context) : context_(context), timer_(context) {}
 
 void Deadlines::add(Stream* stream) {
-  stream->index_ = streams_.size();
-  streams_.push_back(stream);
+  stream->registry_ = registry_;
+  stream->index_ = registry_->streams.size();
+  registry_->streams.push_back(stream);
   if (!ticking_) tick();
 }
 
-void Deadlines::remove(Stream* stream) {
-  streams_[stream->index_] = streams_.back();
-  streams_[stream->index_]->index_ = stream->index_;
-  streams_.pop_back();
+void Deadlines::Registry::remove(const Stream* stream) {
+  auto* last = streams.back();
+  streams[stream->index_] = last;
+  last->index_ = stream->index_;
+  streams.pop_back();
 }
 
 void Deadlines::tick() {
   const auto now = SteadyClock::now();
-  for (auto* stream : streams_)
+  for (auto* stream : registry_->streams)
     if (stream->deadline_ <= now && stream->pending_ > 0) {
       stream->timed_out_ = true;
       ErrorCode ignored;
       stream->socket_.cancel(ignored);
     }
-  ticking_ = !streams_.empty();
+  ticking_ = !registry_->streams.empty();
   if (!ticking_) return;
   timer_.expires_at(now + tick_interval);
   timer_.async_wait([this](ErrorCode error) {
@@ -57,15 +59,14 @@ class Stream::Pending {
   Stream& stream_;
 };
 
-Stream::Stream(Socket socket, Deadlines& deadlines)
-    : socket_(std::move(socket)), deadlines_(deadlines) {
+Stream::Stream(Socket socket, Deadlines& deadlines) : socket_(std::move(socket)) {
   ErrorCode ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
-  deadlines_.add(this);
+  deadlines.add(this);
 }
 
 Stream::~Stream() {
-  deadlines_.remove(this);
+  registry_->remove(this);
   close();
 }
 

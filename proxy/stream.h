@@ -23,13 +23,17 @@ class Deadlines {
 
  private:
   friend class Stream;
-  void add(Stream*);
-  void remove(Stream*);
+  // Shared with the streams, because some go only when their io_context does, after this object.
+  struct Registry {
+    std::vector<Stream*> streams;  // each knows its own index
+    void remove(const Stream* stream);
+  };
+  void add(Stream* stream);
   void tick();
   asio::io_context& context_;
   Timer timer_;
   bool ticking_ = false;
-  std::vector<Stream*> streams_;  // each knows its own index
+  std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
 };
 
 struct Transfer {
@@ -86,7 +90,7 @@ class Stream {
   using Tls = asio::ssl::stream<Socket&>;
   Socket socket_;
   std::unique_ptr<Tls> tls_;
-  Deadlines& deadlines_;
+  std::shared_ptr<Deadlines::Registry> registry_;
   std::size_t index_ = 0;
   SteadyClock::time_point deadline_ = SteadyClock::time_point::max();
   int pending_ = 0;         // operations under way

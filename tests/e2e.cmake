@@ -1,0 +1,44 @@
+# End to end: the real binary, a real upstream that counts effects, real sockets.
+find_package(Python3 COMPONENTS Interpreter)
+set(e2e_tests
+  guard
+  outcomes
+  identity
+  pass
+  framing
+  admin
+  cli
+  drain
+  load
+  crash
+)
+set(e2e_slow load crash)
+set(demos
+  retry-storm
+  parallel-workers
+  runaway-loop
+  timeout-then-retry
+  restart
+)
+
+function(ledger_e2e name)
+  if(Python3_FOUND)
+    add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${ARGN})
+  else()
+    # Never silently: ctest lists it as skipped, by name.
+    add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo "skipped: python3 is not installed")
+    set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300
+    ENVIRONMENT "LEDGER_BIN=$<TARGET_FILE:ledger>;LEDGER_SANITIZED=${LEDGER_SANITIZE};PYTHONDONTWRITEBYTECODE=1")
+endfunction()
+
+foreach(name IN LISTS e2e_tests)
+  ledger_e2e(e2e_${name} ${CMAKE_SOURCE_DIR}/tests/e2e/test_${name}.py)
+  if(name IN_LIST e2e_slow)
+    set_tests_properties(e2e_${name} PROPERTIES LABELS slow)
+  endif()
+endforeach()
+foreach(name IN LISTS demos)
+  ledger_e2e(demo_${name} ${CMAKE_SOURCE_DIR}/demos/${name})
+endforeach()
