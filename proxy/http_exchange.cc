@@ -72,8 +72,6 @@ Awaitable<Exchange::More> HttpExchange::read(std::string& out) {
   co_return More{"", whole_};
 }
 
-bool HttpExchange::ready() const {
-  return connection_->reader.body_done() || connection_->reader.has_buffered();
-}
+bool HttpExchange::ready() const { return connection_->reader.body_ready(); }
 
 }  // namespace ledger

@@ -218,6 +218,7 @@ struct MessageReader::Impl {
   std::uint64_t left = 0;  // Framing::length
   bool done = true;
   bool at_eof = false;
+  bool starved = false;  // what is buffered is no whole chunk line: the parser needs more
   std::uint64_t bytes = 0;
 
   std::string_view rest() const { return std::string_view(buffer).substr(begin); }
@@ -238,6 +239,7 @@ struct MessageReader::Impl {
     const auto before = buffer.size();
     buffer.resize(before + amount);
     const auto got = co_await stream.read_some(asio::buffer(buffer.data() + before, amount));
+    starved = false;
     buffer.resize(before + got.bytes);
     if (got.bytes > 0) co_return ReadError::none;
     if (got.error == asio::error::timed_out) co_return ReadError::timed_out;
@@ -270,6 +272,9 @@ const Head& MessageReader::head() const { return impl_->head; }
 const std::string& MessageReader::detail() const { return impl_->detail; }
 bool MessageReader::body_done() const { return impl_->done; }
 bool MessageReader::has_buffered() const { return !impl_->rest().empty(); }
+bool MessageReader::body_ready() const {
+  return impl_->done || (!impl_->starved && !impl_->rest().empty());
+}
 std::uint64_t MessageReader::bytes_read() const { return impl_->bytes; }
 
 std::string MessageReader::take_buffered() {
@@ -319,6 +324,7 @@ Awaitable<ReadError> MessageReader::read_head(bool to_head) {
   m.detail.clear();
   m.bytes = 0;
   m.done = true;
+  m.starved = false;
   m.head.keep_alive = false;
   std::size_t size = 0;
   auto error = co_await m.find_head_end(size);
@@ -501,6 +507,7 @@ ReadError MessageReader::Impl::put_chunks(Parser<isRequest>& parser, bool& progr
   }
   progressed = sink.body_bytes != before || parser.is_done();
   done = parser.is_done();
+  starved = !done;
   if (!done && rest().size() > trailer_max && !progressed)
     return malformed("a chunk line that is too long");
   return ReadError::none;

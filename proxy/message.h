@@ -92,7 +92,9 @@ class MessageReader {
   Awaitable<ReadError> read_body(std::string& out, std::size_t max = 64 * 1024);
   bool body_done() const;
 
-  // Has any byte of the next message arrived already (in the buffer)?
+  // Would read_body() give something (or the end) without waiting for the stream?
+  bool body_ready() const;
+  // Has any byte beyond the present message arrived already?
   bool has_buffered() const;
   // Takes what was read beyond the head: the first bytes of an upgraded or tunnelled stream.
   std::string take_buffered();

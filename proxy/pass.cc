@@ -91,7 +91,7 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
   std::string piece;
   // The head goes first: a client that expects 100 sends nothing before the upstream has said so.
   bool more = true;
-  if (!reader_.has_buffered()) {
+  if (!reader_.body_ready()) {
     upstream.stream.expires_after(pass_patience);
     if ((co_await upstream.stream.write(asio::buffer(out))).error) co_return;
     out.clear();
@@ -182,7 +182,7 @@ Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream, std::
                        reader_.head().version == 11;
   std::string piece;
   while (!reader.body_done()) {
-    if (!out.empty() && !reader.has_buffered()) {
+    if (!out.empty() && !reader.body_ready()) {
       if (!co_await send(out)) co_return Then::close;
       out.clear();
     }
@@ -197,7 +197,7 @@ Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream, std::
     else
       out += piece;
     if (chunked && reader.body_done()) append_last_chunk(out);
-    if (!out.empty() && (out.size() >= piece_max || !reader.has_buffered() || reader.body_done())) {
+    if (!out.empty() && (out.size() >= piece_max || !reader.body_ready() || reader.body_done())) {
       if (!co_await send(out)) co_return Then::close;
       out.clear();
     }

@@ -177,7 +177,7 @@ Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, std:
     }
     body.reserve(call.head.content_length);
   }
-  if (call.head.expect_continue && !reader_.body_done() && !reader_.has_buffered())
+  if (call.head.expect_continue && !reader_.body_ready())
     if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n")) {
       unread_ = true;
       co_return problem::bad_request("The connection ended before the body.");

@@ -203,14 +203,14 @@ class Upstream:
 
 
 def read_chunks(reader):
-    body = b""
+    pieces = []
     while True:
         size = int(reader.readline().split(b";")[0], 16)
         if size == 0:
             while reader.readline() not in (b"\r\n", b""):
                 pass
-            return body
-        body += reader.read(size)
+            return b"".join(pieces)
+        pieces.append(reader.read(size))
         reader.readline()
 
 

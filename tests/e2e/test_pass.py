@@ -1,0 +1,248 @@
+"""What passes is streamed both ways and never buffered."""
+import os
+import socket
+import threading
+import unittest
+
+from harness import SANITIZED, Case, DEADLINE, eventually, exchange, main, read_answer, read_head, request_bytes
+
+MIB = 1024 * 1024
+
+
+def peak_memory(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
+class Pass(Case):
+    def connect(self, ledger):
+        client = socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE)
+        self.addCleanup(client.close)
+        return client
+
+    def test_a_passed_call_says_so_and_is_not_recorded(self):
+        up = self.upstream()
+        ledger = self.ledger(f'routes: [ {{ name: llm, match: "POST {up.url}/**", policy: pass }} ]')
+        answers = [ledger.charge(up) for _ in range(3)]
+        self.assertEqual([(a.ledger, a["Ledger-Route"], a["Ledger-Key"]) for a in answers], [("passed", "llm", None)] * 3)
+        self.assertRegex(answers[0]["Via"], "1.1 ledger-")
+        self.assertEqual((up.effects, ledger.records()), (3, []))
+
+    def test_server_sent_events_arrive_one_by_one(self):
+        turn = threading.Semaphore(0)
+
+        def events(_request, connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for i in range(3):
+                connection.sendall(b"9\r\ndata: %d\n\n\r\n" % i)
+                turn.acquire(timeout=DEADLINE)
+            connection.sendall(b"0\r\n\r\n")
+
+        up = self.upstream(events)
+        ledger = self.ledger()
+        client = self.connect(ledger)
+        client.sendall(request_bytes("GET", up.url + "/events", "x"))
+        got = b""
+        for i in range(3):
+            while b"data: %d\n\n" % i not in got:
+                got += client.recv(4096)
+            turn.release()
+        while not got.endswith(b"0\r\n\r\n"):
+            got += client.recv(4096)
+
+    def test_large_downloads_and_uploads_keep_memory_flat(self):
+        size = 16 * MIB if SANITIZED else 128 * MIB
+        block = os.urandom(MIB)
+        digest = {"up": 0}
+
+        def both(request, connection):
+            if request.method == "PUT":
+                digest["up"] = len(request.body)
+                return 200, {}, b""
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            for _ in range(size // MIB):
+                connection.sendall(block)
+
+        up = self.upstream(both)
+        ledger = self.ledger()
+        client = self.connect(ledger)
+        before = peak_memory(ledger.process.pid)
+        client.sendall(request_bytes("GET", up.url + "/big", "x"))
+        reader = client.makefile("rb")
+        read_head(reader)
+        for _ in range(size // MIB):
+            self.assertEqual(reader.read(MIB), block)
+        client = self.connect(ledger)
+        client.sendall(f"PUT {up.url}/big HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        for _ in range(size // MIB):
+            client.sendall(b"100000\r\n" + block + b"\r\n")
+        client.sendall(b"0\r\n\r\n")
+        self.assertEqual((read_answer(client).status, digest["up"]), (200, size))
+        if not SANITIZED:
+            self.assertLess(peak_memory(ledger.process.pid) - before, 8 * MIB)
+
+    def test_head_204_and_304_have_no_body_and_keep_the_connection(self):
+        def bodyless(request, _connection):
+            if request.method == "HEAD":
+                return 200, {"Content-Length": "1234"}, b""
+            return (204 if request.target == "/204" else 304), {"ETag": '"x"'}, b""
+
+        up = self.upstream(bodyless)
+        ledger = self.ledger()
+        client = self.connect(ledger)
+        for method, path, status in (("HEAD", "/h", 200), ("GET", "/204", 204), ("GET", "/304", 304), ("HEAD", "/h", 200)):
+            client.sendall(request_bytes(method, up.url + path, "x"))
+            answer = read_answer(client, method)
+            self.assertEqual((answer.status, answer.body), (status, b""))
+            if method == "HEAD":
+                self.assertEqual(answer["Content-Length"], "1234")
+
+    def test_100_continue_comes_from_the_upstream_and_the_body_waits_for_it(self):
+        up = self.upstream()
+        ledger = self.ledger()
+        client = self.connect(ledger)
+        client.sendall(f"PUT {up.url}/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n".encode())
+        self.assertTrue(read_head(client.makefile("rb", buffering=0))[0].startswith("HTTP/1.1 100"))
+        client.sendall(b"body")
+        self.assertEqual(read_answer(client).status, 200)
+        self.assertEqual(up.bodies(), [b"body"])
+
+    def test_a_guarded_call_gets_its_100_from_the_proxy(self):
+        up = self.upstream()
+        ledger = self.ledger()
+        client = self.connect(ledger)
+        client.sendall(f"POST {up.url}/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n".encode())
+        self.assertTrue(read_head(client.makefile("rb", buffering=0))[0].startswith("HTTP/1.1 100"))
+        self.assertEqual(up.effects, 0)
+        client.sendall(b"body")
+        answer = read_answer(client)
+        self.assertEqual((answer.ledger, up.bodies(), up.requests[0]["Expect"]), ("executed", [b"body"], None))
+
+    def test_an_upgraded_connection_is_relayed_both_ways(self):
+        def upgrade(request, connection):
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                               b"Sec-WebSocket-Accept: " + request["Sec-WebSocket-Key"].encode() + b"\r\n\r\nhello")
+            while data := connection.recv(4096):
+                connection.sendall(data.upper())
+
+        up = self.upstream(upgrade)
+        ledger = self.ledger()
+        client = self.connect(ledger)
+        client.sendall(request_bytes("GET", up.url + "/ws", "x", {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "k"}) + b"early")
+        reader = client.makefile("rb", buffering=0)
+        head = read_head(reader)
+        self.assertTrue(head[0].startswith("HTTP/1.1 101"), head)
+        self.assertIn("Sec-WebSocket-Accept: k", head)
+        got = b""
+        while len(got) < 10:
+            got += client.recv(4096)
+        self.assertEqual(got, b"helloEARLY")
+        client.sendall(b"more")
+        self.assertEqual(client.recv(4096), b"MORE")
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(client.recv(4096), b"")
+
+    def test_an_idle_close_by_the_upstream_is_nobody_s_error(self):
+        closed = threading.Semaphore(0)
+
+        def once_a_connection(_request, connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            connection.close()
+            closed.release()
+
+        up = self.upstream(once_a_connection)
+        ledger = self.ledger()
+        for i in range(20):
+            answer = ledger.proxied("POST" if i % 2 else "GET", f"{up.url}/{i}", b"")
+            self.assertEqual((answer.status, answer.body), (200, b"ok"))
+            closed.acquire(timeout=DEADLINE)
+
+    def test_keep_alive_serves_many_calls_on_one_connection(self):
+        up = self.upstream()
+        ledger = self.ledger()
+        client = self.connect(ledger)
+        for i in range(10):
+            client.sendall(request_bytes("GET" if i % 2 else "POST", f"{up.url}/{i}", "x", (), b"" if i % 2 else b"{}"))
+            self.assertEqual(read_answer(client).status, 200)
+        client.sendall(request_bytes("GET", f"{up.url}/last", "x", {"Connection": "close"}))
+        self.assertEqual(read_answer(client)["Connection"], "close")
+        self.assertEqual(client.recv(1), b"")
+
+    def test_a_broken_answer_is_broken_off(self):
+        def broken(_request, connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+        up = self.upstream(broken)
+        ledger = self.ledger()
+        answer = ledger.proxied("GET", up.url + "/x")
+        self.assertEqual((answer.status, answer.broken), (200, True))
+
+    def test_an_unreachable_upstream_is_told(self):
+        ledger = self.ledger()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        answer = ledger.proxied("GET", f"http://127.0.0.1:{port}/x")
+        self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
+        answer = ledger.proxied("GET", "http://no-such-host.invalid/x")
+        self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
+        self.assertIn("no-such-host.invalid", answer.json()["detail"])
+
+    def test_json_rpc_other_than_a_tool_call_passes_on_a_guarded_route(self):
+        up = self.upstream()
+        ledger = self.ledger(f'routes: [ {{ name: mcp, match: "POST {up.url}/mcp" }} ]')
+        for method, effects in (("initialize", 2), ("tools/list", 2), ("tools/call", 1)):
+            body = b'{"jsonrpc":"2.0","id":1,"method":"%s"}' % method.encode()
+            before = up.effects
+            answers = [ledger.charge(up, body, path="/mcp") for _ in range(2)]
+            self.assertEqual((method, up.effects - before), (method, effects))
+            self.assertEqual(answers[1].ledger, "replayed" if effects == 1 else "passed")
+
+
+class Connect(Case):
+    def test_a_tunnel_is_blind_and_keeps_half_closes(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        port = server.getsockname()[1]
+
+        def echo():
+            connection, _ = server.accept()
+            connection.sendall(b"I speak first\n")
+            data = b""
+            while piece := connection.recv(65536):
+                data += piece
+            connection.sendall(data[::-1])
+            connection.close()
+
+        threading.Thread(target=echo, daemon=True).start()
+        ledger = self.ledger()
+        with socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE) as client:
+            client.sendall(f"CONNECT 127.0.0.1:{port} HTTP/1.0\r\n\r\n".encode())
+            reader = client.makefile("rb", buffering=0)
+            self.assertIn("200", read_head(reader)[0])
+            self.assertEqual(reader.readline(), b"I speak first\n")
+            data = os.urandom(2 * MIB)
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            got = b""
+            while piece := client.recv(65536):
+                got += piece
+            self.assertEqual(got, data[::-1])
+
+    def test_a_host_that_an_https_route_names_is_not_let_past_the_guard(self):
+        ledger = self.ledger('routes: [ { name: stripe, match: "POST https://api.stripe.com/v1/charges" } ]')
+        answer = exchange(("127.0.0.1", ledger.port), b"CONNECT api.stripe.com:443 HTTP/1.1\r\nHost: api.stripe.com:443\r\n\r\n")
+        self.assertEqual((answer.status, answer.slug), (501, "not-implemented"))
+        self.assertIn("stripe", answer.json()["detail"])
+
+    def test_a_target_that_refuses_or_is_none_is_told(self):
+        ledger = self.ledger()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        answer = exchange(("127.0.0.1", ledger.port), f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
+        answer = exchange(("127.0.0.1", ledger.port), b"CONNECT nonsense HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual(answer.status, 400)
+
+
+if __name__ == "__main__":
+    main()
