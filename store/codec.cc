@@ -1,5 +1,6 @@
 #include "store/codec.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "store/apply.h"
@@ -8,7 +9,8 @@ namespace ledger::codec {
 namespace {
 
 void append(std::string& out, std::string_view field) {
-  if (field.find_first_of("\\\t\n") == std::string_view::npos) {
+  const auto special = [](char c) { return c == '\\' || c == '\t' || c == '\n'; };
+  if (std::none_of(field.begin(), field.end(), special)) {
     out += field;
     return;
   }

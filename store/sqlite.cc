@@ -63,8 +63,8 @@ tl::expected<void, StoreError> prepare_place(const std::string& path, bool creat
 
 tl::expected<std::unique_ptr<Connection>, StoreError> connect(const std::string& path,
                                                               const SqliteOptions& options) {
-  auto opened =
-      Connection::open(path, options.create, options.vfs.empty() ? nullptr : options.vfs.c_str());
+  auto opened = Connection::open(path, options.create, options.busy_wait,
+                                 options.vfs.empty() ? nullptr : options.vfs.c_str());
   if (!opened) return refuse(words_for(opened.error(), path));
   Connection& db = **opened;
   db.exec("PRAGMA trusted_schema = OFF");
@@ -181,6 +181,8 @@ tl::expected<void, StoreError> SqliteStore::start(const SqliteOptions& options) 
                                                          [this] { writer_->restart_wal(); });
   sqlite::Writer::Settings batches;
   batches.counts_delay = options.counts_delay;
+  batches.busy_wait = options.busy_wait;
+  batches.wal_bytes_max = options.checkpoint_bytes * 16;
   writer_ = std::make_unique<sqlite::Writer>(
       std::move(*writing), batches,
       sqlite::Writer::World{path_, clock_, *locks_, metrics_,

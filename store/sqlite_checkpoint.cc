@@ -45,11 +45,9 @@ void Checkpointer::loop() {
     const int code =
         sqlite3_wal_checkpoint_v2(db_->raw(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
     metrics_.checkpoints.fetch_add(1, std::memory_order_relaxed);
-    if (code == SQLITE_OK) {
-      if (bytes >= settings_.long_bytes) restart_wal_();
-    } else if (code != SQLITE_BUSY) {  // another process is at it
+    if (code != SQLITE_OK && code != SQLITE_BUSY)  // busy: another process is at it
       metrics_.checkpoint_failures.fetch_add(1, std::memory_order_relaxed);
-    }
+    if (bytes >= settings_.long_bytes) restart_wal_();
   }
 }
 

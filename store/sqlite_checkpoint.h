@@ -20,8 +20,8 @@ namespace ledger::sqlite {
 class Checkpointer {
  public:
   struct Settings {
-    std::uint64_t step_bytes = std::uint64_t{4} << 20;   // a checkpoint for each so much log
-    std::uint64_t long_bytes = std::uint64_t{16} << 20;  // the log should begin anew
+    std::uint64_t step_bytes = std::uint64_t{8} << 20;   // a checkpoint for each so much log
+    std::uint64_t long_bytes = std::uint64_t{32} << 20;  // the log should begin anew
   };
 
   // `restart_wal` is called from the checkpointer's thread.

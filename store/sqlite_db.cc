@@ -40,8 +40,8 @@ std::string words_for(const DbError& error, const std::string& path) {
 
 // --- Connection --------------------------------------------------------------------------------
 
-tl::expected<std::unique_ptr<Connection>, DbError> Connection::open(const std::string& path,
-                                                                    bool create, const char* vfs) {
+tl::expected<std::unique_ptr<Connection>, DbError> Connection::open(
+    const std::string& path, bool create, std::chrono::milliseconds busy_wait, const char* vfs) {
   const int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0) |
                     SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
   // SQLite's own accounting of memory costs a lock for each allocation (a tenth of a claim's time)
@@ -55,8 +55,7 @@ tl::expected<std::unique_ptr<Connection>, DbError> Connection::open(const std::s
     connection->fail(code);
     return tl::unexpected(*connection->take_error());
   }
-  // Long enough for any other process's commit; short against the 10 s of a lease.
-  sqlite3_busy_timeout(db, 5000);
+  sqlite3_busy_timeout(db, static_cast<int>(busy_wait.count()));
   return connection;
 }
 

@@ -7,6 +7,7 @@
 // Threads: a connection and its statements are used by one thread at a time.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -34,9 +35,10 @@ std::string words_for(const DbError& error, const std::string& path);
 class Connection {
  public:
   // `create`: may make the file. Falls back to reading where the file may not be written.
-  // `vfs`: nullptr for the system's. Nothing is read of the file yet.
-  static tl::expected<std::unique_ptr<Connection>, DbError> open(const std::string& path,
-                                                                 bool create, const char* vfs);
+  // `busy_wait`: how long to wait for other processes' locks. `vfs`: nullptr for the system's.
+  // Nothing is read of the file yet.
+  static tl::expected<std::unique_ptr<Connection>, DbError> open(
+      const std::string& path, bool create, std::chrono::milliseconds busy_wait, const char* vfs);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

@@ -54,8 +54,8 @@ CREATE TABLE records (
   history       TEXT NOT NULL      -- lines of: ms, event, detail
 ) STRICT;
 CREATE UNIQUE INDEX records_id ON records (id);
-CREATE INDEX records_version ON records (version);
-CREATE INDEX records_in_flight ON records (owner, ownerless_at) WHERE state = 0;
+CREATE INDEX records_version ON records (version) WHERE state <> 0;
+CREATE INDEX records_in_flight ON records (ownerless_at) WHERE state = 0;
 CREATE INDEX records_unsettled ON records (state) WHERE state >= 2;
 CREATE INDEX records_expiry ON records (expires_at) WHERE expires_at IS NOT NULL;
 
@@ -100,9 +100,14 @@ struct Identity {
   bool empty() const { return application == 0 && version == 0 && tables == 0; }
 };
 
+// In one transaction: another process may be making the store of an empty file.
 Identity identify(Connection& db) {
-  return {db.number("PRAGMA application_id"), db.number("PRAGMA user_version"),
-          db.number("SELECT count(*) FROM sqlite_schema")};
+  db.exec("BEGIN");
+  Identity file{db.number("PRAGMA application_id"), db.number("PRAGMA user_version"),
+                db.number("SELECT count(*) FROM sqlite_schema")};
+  db.exec("COMMIT");
+  if (!db.ok()) db.rollback();
+  return file;
 }
 
 tl::unexpected<StoreError> refuse(std::string message) {

@@ -50,7 +50,7 @@ class Tables {
     Instant ownerless_at{};
     std::string owner;
   };
-  // The records in flight, by owner; from an index alone.
+  // The records in flight, all of them: few, since each is a call that is being made.
   std::vector<InFlight> in_flight();
 
   // --- the store's own row ---------------------------------------------------------------------

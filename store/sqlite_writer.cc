@@ -50,7 +50,10 @@ class Writer::CountsJob final : public Job {
 };
 
 Writer::Writer(Session session, Settings settings, World world)
-    : settings_(settings), world_(std::move(world)), session_(std::move(session)) {
+    : settings_(settings),
+      world_(std::move(world)),
+      session_(std::move(session)),
+      wal_bytes_max_(settings.wal_bytes_max) {
   page_bytes_ = static_cast<std::uint64_t>(session_.db->number("PRAGMA page_size"));
   sqlite3_wal_hook(session_.db->raw(), &Writer::on_wal, this);
   thread_ = std::thread([this] { loop(); });
@@ -175,13 +178,7 @@ bool Writer::next_batch(Jobs& batch) {
       wake_.wait_until(lock, counts_due_at_);
     }
   }
-  if (restart_wal_ && !stopping_) {
-    lock.unlock();
-    begin_wal_anew();
-    lock.lock();
-    restart_wal_ = false;
-    tried_restart_.notify_one();
-  }
+  tend_wal(lock);
   for (auto& job : urgent_) batch.push_back(std::move(job));
   urgent_.clear();
   if (counts_due()) batch.push_back(take_counts());
@@ -269,26 +266,47 @@ std::optional<Writer::Failure> Writer::failure(bool committing) {
 
 int Writer::on_wal(void* self, sqlite3*, const char*, int frames) {
   auto& writer = *static_cast<Writer*>(self);
-  const auto bytes = static_cast<std::uint64_t>(frames) * (writer.page_bytes_ + 24);
-  writer.world_.metrics.wal_bytes.store(bytes, std::memory_order_relaxed);
-  writer.world_.committed(bytes);
+  writer.wal_bytes_ = static_cast<std::uint64_t>(frames) * (writer.page_bytes_ + 24);
+  writer.world_.metrics.wal_bytes.store(writer.wal_bytes_, std::memory_order_relaxed);
+  writer.world_.committed(writer.wal_bytes_);
   return SQLITE_OK;
 }
 
-void Writer::begin_wal_anew() {
-  if (broken_) return;
+// Begins the log anew when the checkpointer asks for it. When writing outruns the checkpointer, it
+// waits here for that, rather than let the log fill the disk.
+void Writer::tend_wal(std::unique_lock<std::mutex>& lock) {
+  using namespace std::chrono_literals;
+  const bool too_long = wal_bytes_ >= wal_bytes_max_;
+  if (too_long) wake_.wait_for(lock, 1s, [&] { return restart_wal_ || stopping_; });
+  if (stopping_) return;
+  if (restart_wal_) {
+    lock.unlock();
+    if (begin_wal_anew()) wal_bytes_ = 0;
+    lock.lock();
+    restart_wal_ = false;
+    tried_restart_.notify_one();
+  }
+  // A reader that stays holds on to the log: no use in waiting again soon.
+  if (wal_bytes_ < settings_.wal_bytes_max) wal_bytes_max_ = settings_.wal_bytes_max;
+  if (wal_bytes_ >= wal_bytes_max_) wal_bytes_max_ = wal_bytes_ + settings_.wal_bytes_max;
+}
+
+// False: readers are in the way, or the disk failed.
+bool Writer::begin_wal_anew() {
+  if (broken_) return false;
   sqlite3* db = session_.db->raw();
   // Readers of the log must be gone for a moment. Ours are quick; a slow one from outside is not
   // worth waiting for.
-  sqlite3_busy_timeout(db, 20);
+  sqlite3_busy_timeout(db, 20);  // milliseconds
   const int code =
       sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_RESTART, nullptr, nullptr);
-  sqlite3_busy_timeout(db, 5000);
+  sqlite3_busy_timeout(db, static_cast<int>(settings_.busy_wait.count()));
   if (code == SQLITE_OK) {
     world_.metrics.wal_resets.fetch_add(1, std::memory_order_relaxed);
   } else if (code != SQLITE_BUSY) {
     world_.metrics.checkpoint_failures.fetch_add(1, std::memory_order_relaxed);
   }
+  return code == SQLITE_OK;
 }
 
 }  // namespace ledger::sqlite

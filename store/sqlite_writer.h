@@ -51,7 +51,10 @@ class Writer {
   struct Settings {
     std::size_t batch_jobs = 256;
     std::size_t batch_bytes = std::size_t{16} << 20;
-    std::chrono::milliseconds counts_delay{1000};
+    std::chrono::milliseconds counts_delay{25};
+    std::chrono::milliseconds busy_wait{5000};
+    std::uint64_t wal_bytes_max = std::uint64_t{64}
+                                  << 20;  // then writing waits for the checkpointer
   };
   // What the writer shares with the rest of the store; all outlive it.
   struct World {
@@ -74,14 +77,12 @@ class Writer {
   // Never from a `done`.
   tl::expected<void, StoreError> run(bool urgent, std::function<void(Transaction&)> work);
 
-  // Has the writer copy the rest of the write-ahead log and begin it anew, between two transactions;
-  // returns when it has tried. For the Checkpointer, which must not run meanwhile.
+  // Has the writer copy the rest of the write-ahead log and begin it anew, between two
+  // transactions; returns when it has tried. For the Checkpointer, which must not run meanwhile.
   void restart_wal();
 
   // Finishes all that is queued; what comes later fails. Joins the thread.
   void stop();
-  // After a commit whose outcome is not known, nothing is written any more. Only after stop().
-  bool broken() const { return broken_.has_value(); }
 
  private:
   using Jobs = std::vector<std::unique_ptr<Job>>;
@@ -97,10 +98,11 @@ class Writer {
   void run_batch(std::span<const std::unique_ptr<Job>> jobs);
   std::optional<Failure> transact(std::span<const std::unique_ptr<Job>> jobs);
   std::optional<Failure> failure(bool committing);
-  void begin_wal_anew();
+  bool begin_wal_anew();
   static int on_wal(void* writer, sqlite3*, const char*, int frames);
 
   // --- with mutex_ held
+  void tend_wal(std::unique_lock<std::mutex>& lock);
   bool counts_due() const;
   std::unique_ptr<Job> take_counts();
 
@@ -114,7 +116,9 @@ class Writer {
   // Of the writer's thread alone.
   Session session_;
   std::uint64_t page_bytes_ = 4096;
-  std::optional<StoreError> broken_;
+  std::uint64_t wal_bytes_ = 0;
+  std::uint64_t wal_bytes_max_;
+  std::optional<StoreError> broken_;  // set: nothing is written any more
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;

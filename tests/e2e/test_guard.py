@@ -1,11 +1,9 @@
 """One effect, whatever the agent does. The upstream's count is the proof."""
 import gzip
-import json
-import re
 import socket
 import threading
 
-from harness import Case, DEADLINE, Gate, Ledger, eventually, main, request_bytes, statuses
+from harness import Case, DEADLINE, Gate, eventually, main, request_bytes, statuses
 
 ROUTE = 'routes: [ {{ name: charge_card, match: "POST {url}/v1/charges"{more} }} ]'
 

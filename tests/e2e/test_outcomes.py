@@ -1,5 +1,4 @@
 """Never "failed" when the truth is "unknown", and never sent twice on a guess."""
-import json
 import pathlib
 import socket
 import ssl
