@@ -1,16 +1,72 @@
-// One function a subcommand; each returns the process's exit code: 0 fine, 1 failed, 2 usage or
-// config.
+// One function and one file a subcommand; each returns the process's exit code. Records and
+// explanations go to stdout, everything else to stderr.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
+#include "admin/json.h"
 #include "config/config.h"
+#include "store/store.h"
 
 namespace ledger::cli {
 
 constexpr int fine = 0, failed = 1, usage = 2;
+
+// --- what the command line says ----------------------------------------------------------------
+
+struct Common {
+  std::string config;  // -c; empty: ./ledger.yaml, or the built-in defaults
+  bool json = false;   // JSON lines
+};
+struct CheckOptions : Common {};
+struct ExplainOptions : Common {
+  std::string method, url, body;     // body: text, or @FILE
+  std::vector<std::string> headers;  // "Name: value"
+};
+struct LogOptions : Common {
+  std::string store;
+  std::size_t last = 0;  // 0: all
+};
+struct ShowOptions : Common {
+  std::vector<std::string> arguments;  // a store, the beginning of an id, or both
+  std::size_t last = 0;
+};
+struct StatsOptions : Common {
+  std::string store;
+};
+struct TailOptions : Common {
+  std::string store;
+};
+struct ResolveOptions : Common {
+  std::string id, store;
+  bool executed = false, not_executed = false;
+};
+struct ClearOptions : Common {
+  std::string store;
+  bool yes = false, in_doubt = false;
+};
+
+int serve(const std::string& config_file);
+int check(const CheckOptions& options);
+int explain(const ExplainOptions& options);
+int log(const LogOptions& options);
+int show(const ShowOptions& options);
+int stats(const StatsOptions& options);
+int tail(const TailOptions& options);
+int resolve(const ResolveOptions& options);
+int clear(const ClearOptions& options);
+
+// --- what they share ---------------------------------------------------------------------------
+
+// Prints "ledger: <why>" to stderr; returns `code`.
+int refuse(const std::string& why, int code = failed);
+// One JSON line to stdout; pure ASCII on a terminal, which then has nothing to obey.
+void print_json(const Json& json);
 
 // The config of -c; without one ./ledger.yaml, or the built-in defaults where that is not there.
 // Prints its mistakes, a line each; nullopt then.
@@ -20,7 +76,17 @@ struct LoadedConfig {
 };
 std::optional<LoadedConfig> load(const std::string& file);
 
-int serve(const std::string& config_file);
-int check(const std::string& config_file);
+// STORE, or the config's store where that is empty; it must exist. The error is the exit code, and
+// was printed.
+tl::expected<std::unique_ptr<Store>, int> open_existing(const std::string& store,
+                                                        const Common& common);
+
+// The newest `limit` records.
+Query newest(std::size_t limit);
+// Every record, newest first, until `each` returns false. Answers come without bodies.
+tl::expected<void, StoreError> each_record(Store& store, const std::function<bool(Record&)>& each);
+
+// The only record whose id begins with `prefix` (see is_id_prefix). The error is the exit code.
+tl::expected<Digest, int> find_id(Store& store, const std::string& prefix);
 
 }  // namespace ledger::cli

@@ -1,13 +1,182 @@
+// The command line: what each subcommand takes. What it does is in the file of its name.
 #include <CLI/CLI.hpp>
+#include <functional>
+#include <iostream>
 
 #include "cli/commands.h"
+#include "config/values.h"
+
+namespace {
+
+using namespace ledger;
+
+using Run = std::function<int()>;
+
+class CommandLine {
+ public:
+  CommandLine() : app_("Makes an agent's tool calls happen once: an HTTP proxy.", "ledger") {
+    app_.set_version_flag("--version", "ledger " LEDGER_VERSION, "print the version");
+    app_.require_subcommand(0, 1);
+    with_config(app_, config_);
+    run_ = [this] { return cli::serve(config_); };
+    add_serve();
+    add_check();
+    add_explain();
+    add_log();
+    add_show();
+    add_stats();
+    add_tail();
+    add_resolve();
+    add_clear();
+    // Last: subcommands would inherit it.
+    app_.footer(
+        "`ledger` alone serves. STORE is a file or a store URL; left out, the config's.\n"
+        "Exit codes: 0 fine, 1 failed, 2 usage or config.");
+  }
+
+  int main(int argc, char** argv) {
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::Success& asked) {  // --help, --version
+      return app_.exit(asked);
+    } catch (const CLI::ParseError& error) {
+      return cli::refuse(advice(error, argc, argv), cli::usage);
+    }
+    return run_();
+  }
+
+ private:
+  static void with_config(CLI::App& app, std::string& config) {
+    app.add_option("-c,--config", config, "the config (./ledger.yaml, else built-in defaults)")
+        ->type_name("FILE");
+  }
+
+  template <class Options>
+  CLI::App* add(const char* name, const char* about, Options& options,
+                int (*command)(const Options&)) {
+    auto* sub = app_.add_subcommand(name, about);
+    with_config(*sub, options.config);
+    sub->add_flag("--json", options.json, "JSON lines");
+    sub->callback([this, &options, command] {
+      run_ = [this, &options, command] {
+        if (options.config.empty()) options.config = config_;
+        return command(options);
+      };
+    });
+    return sub;
+  }
+  static void with_store(CLI::App* sub, std::string& store) {
+    sub->add_option("STORE", store, "a file or a store URL; left out, the config's")->type_name("");
+  }
+  static std::string is_count(const std::string& text) {
+    const bool digits =
+        !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == text.npos;
+    return digits && std::stoul(text) > 0 ? "" : "takes a whole number from 1, not `" + text + "`";
+  }
+  static void with_last(CLI::App* sub, std::size_t& last, const char* about) {
+    sub->add_option("-n,--last", last, about)->type_name("N")->check(is_count, "");
+  }
+
+  void add_serve() {
+    auto* sub = app_.add_subcommand("serve", "the proxy");
+    with_config(*sub, config_);
+  }
+  void add_check() { add("check", "validates the config", check_, cli::check); }
+  void add_explain() {
+    auto* sub =
+        add("explain", "what Ledger would make of a call; sends nothing", explain_, cli::explain);
+    sub->add_option("METHOD", explain_.method, "such as POST")->required()->type_name("");
+    sub->add_option("URL", explain_.url, "absolute, or a path under a mount")
+        ->required()
+        ->type_name("");
+    sub->add_option("-H,--header", explain_.headers, "a header of the call; repeatable")
+        ->allow_extra_args(false)
+        ->type_name("'NAME: VALUE'");
+    sub->add_option("-d,--data", explain_.body, "the body, or @FILE (@- is stdin)")
+        ->type_name("BODY");
+  }
+  void add_log() {
+    auto* sub = add("log", "one line a record, oldest first", log_, cli::log);
+    with_store(sub, log_.store);
+    with_last(sub, log_.last, "only the newest N records");
+  }
+  void add_show() {
+    auto* sub = add("show", "one record whole, or the history of all", show_, cli::show);
+    sub->add_option("STORE|ID", show_.arguments,
+                    "a store, the beginning of a record's id (6 hex digits or more), or both")
+        ->expected(0, 2)
+        ->type_name("");
+    with_last(sub, show_.last, "only the latest N events (--json: the newest N records)");
+  }
+  void add_stats() {
+    with_store(add("stats", "sums by route, with the duplicate rate", stats_, cli::stats),
+               stats_.store);
+  }
+  void add_tail() {
+    with_store(add("tail", "records as they change, live", tail_, cli::tail), tail_.store);
+  }
+  void add_resolve() {
+    auto* sub = add("resolve", "settles a record that is in doubt", resolve_, cli::resolve);
+    sub->add_option("ID", resolve_.id, "a record's id, or the beginning of one")
+        ->required()
+        ->type_name("");
+    with_store(sub, resolve_.store);
+    sub->add_flag("--executed", resolve_.executed, "it happened: never send it again");
+    sub->add_flag("--not-executed", resolve_.not_executed, "it did not: a repeat may be sent");
+  }
+  void add_clear() {
+    auto* sub = add("clear", "forgets records, but never what is in flight", clear_, cli::clear);
+    with_store(sub, clear_.store);
+    sub->add_flag("--yes", clear_.yes, "do not ask");
+    sub->add_flag("--in-doubt", clear_.in_doubt, "also what is in doubt");
+  }
+
+  // One line: what is wrong, the nearest word, and where to read on.
+  std::string advice(const CLI::ParseError& error, int argc, char** argv) const {
+    const auto chosen = app_.get_subcommands();
+    const CLI::App& app = chosen.empty() ? app_ : *chosen.front();
+    const std::string help =
+        chosen.empty() ? "ledger --help" : "ledger " + app.get_name() + " --help";
+    std::string what = error.what();
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
+      if (const auto left = app_.remaining(true); !left.empty())
+        what = unexpected(app, left.front());
+    if (argc < 1 || argv == nullptr) return what;
+    std::replace(what.begin(), what.end(), '\n', ' ');
+    return what + " (see `" + help + "`)";
+  }
+
+  std::string unexpected(const CLI::App& app, const std::string& word) const {
+    std::vector<std::string> names;
+    const bool option = word.starts_with('-');
+    if (option)
+      for (const auto* each : app.get_options())
+        for (const auto& name : each->get_lnames()) names.push_back("--" + name);
+    else if (&app == &app_)
+      for (const auto* each : app_.get_subcommands(nullptr)) names.push_back(each->get_name());
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    const auto* kind = option ? "option" : "subcommand";
+    if (!option && &app != &app_) return "`" + word + "` is one argument too many";
+    return "there is no " + std::string(kind) + " `" + word + "`" + did_you_mean(word, views);
+  }
+
+  CLI::App app_;
+  std::string config_;
+  cli::CheckOptions check_;
+  cli::ExplainOptions explain_;
+  cli::LogOptions log_;
+  cli::ShowOptions show_;
+  cli::StatsOptions stats_;
+  cli::TailOptions tail_;
+  cli::ResolveOptions resolve_;
+  cli::ClearOptions clear_;
+  Run run_;
+};
+
+}  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("ledger");
-  std::string config;
-  app.add_option("-c,--config", config);
-  auto* serve = app.add_subcommand("serve");
-  serve->add_option("-c,--config", config);
-  CLI11_PARSE(app, argc, argv);
-  return ledger::cli::serve(config);
+  const int code = CommandLine().main(argc, argv);
+  std::cout.flush();
+  return std::cout || code != cli::fine ? code : cli::refuse("the output could not be written");
 }

@@ -5,7 +5,6 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdlib>
-#include <iostream>
 #include <thread>
 
 #include "admin/admin.h"
@@ -15,11 +14,6 @@
 
 namespace ledger::cli {
 namespace {
-
-int refuse(const std::string& why) {
-  std::cerr << "ledger: " << why << '\n';
-  return failed;
-}
 
 // SIGTERM and SIGINT are waited for, never handled asynchronously; all threads inherit the mask.
 sigset_t block_signals() {

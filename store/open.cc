@@ -12,7 +12,7 @@ namespace {
 std::string scheme_of(const std::string& url) {
   const auto colon = url.find(':');
   if (colon == std::string::npos || colon == 0) return "";
-  const auto scheme = url.substr(0, colon);
+  auto scheme = url.substr(0, colon);
   const auto fits = [](unsigned char c) {
     return std::isalnum(c) || c == '+' || c == '-' || c == '.';
   };

@@ -140,8 +140,8 @@ SqliteStore::~SqliteStore() {
   if (checkpointer_) checkpointer_->stop();
 }
 
-tl::expected<std::unique_ptr<SqliteStore>, StoreError> SqliteStore::open(const std::string& path,
-                                                                         SqliteOptions options) {
+tl::expected<std::unique_ptr<SqliteStore>, StoreError> SqliteStore::open(
+    const std::string& path, const SqliteOptions& options) {
   if (auto placed = prepare_place(path, options.create); !placed)
     return tl::unexpected(placed.error());
   // One name for the file, whatever link led here: the lock file stands beside the file itself.
@@ -208,7 +208,7 @@ void SqliteStore::replace(Replace write,
 }
 
 void SqliteStore::count(std::vector<CountDelta> deltas, std::function<void()> done) {
-  writer_->count(std::move(deltas), std::move(done));
+  writer_->count(deltas, std::move(done));
 }
 
 tl::expected<Page, StoreError> SqliteStore::scan(const Query& query) {

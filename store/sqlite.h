@@ -44,7 +44,7 @@ class SqliteStore final : public Store {
  public:
   // The error names the file and says what to do.
   static tl::expected<std::unique_ptr<SqliteStore>, StoreError> open(const std::string& path,
-                                                                     SqliteOptions options);
+                                                                     const SqliteOptions& options);
   // Finishes what is queued: every `done` was called when this returns. Instances that did not
   // leave are dead from now on.
   ~SqliteStore() override;

@@ -39,7 +39,7 @@ class Writer::CountsJob final : public Job {
 
   void finish(const StoreError* error) override {
     // Kept for the next try, unless what happened to them is not known: better lost than doubled.
-    if (error && !error->unknown) return writer_.put_back(std::move(counts_), std::move(dones_));
+    if (error && !error->unknown) return writer_.put_back(counts_, std::move(dones_));
     for (const auto& done : dones_) done();
   }
 
@@ -82,7 +82,7 @@ void Writer::submit(std::unique_ptr<Job> job, const Digest* first) {
   job->finish(&closed);
 }
 
-void Writer::count(std::vector<CountDelta> deltas, std::function<void()> done) {
+void Writer::count(const std::vector<CountDelta>& deltas, std::function<void()> done) {
   {
     std::lock_guard guard(mutex_);
     if (!stopping_) {
@@ -130,7 +130,7 @@ void Writer::stop() {
   thread_.join();
 }
 
-void Writer::put_back(std::unordered_map<Digest, Counts> counts,
+void Writer::put_back(const std::unordered_map<Digest, Counts>& counts,
                       std::vector<std::function<void()>> dones) {
   {
     std::lock_guard guard(mutex_);

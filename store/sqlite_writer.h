@@ -71,7 +71,7 @@ class Writer {
 
   // `first`: what was counted for this id before now is written ahead of the job.
   void submit(std::unique_ptr<Job> job, const Digest* first = nullptr);
-  void count(std::vector<CountDelta> deltas, std::function<void()> done);
+  void count(const std::vector<CountDelta>& deltas, std::function<void()> done);
 
   // Does `work` in a transaction and waits for its commit. `urgent`: ahead of all that is queued.
   // Never from a `done`.
@@ -106,7 +106,7 @@ class Writer {
   bool counts_due() const;
   std::unique_ptr<Job> take_counts();
 
-  void put_back(std::unordered_map<Digest, Counts> counts,
+  void put_back(const std::unordered_map<Digest, Counts>& counts,
                 std::vector<std::function<void()>> dones);
 
   // Constant after construction.

@@ -110,9 +110,11 @@ inline void a_tail_misses_nothing(StoreHouse& house) {
   Replace change{records[0].id, records[0].version, records[0], {}, false};
   swapped(replace_now(store, change));
   swapped(replace_now(store, claim(id_of(11), house.clock.now())));
+  auto settled = swapped(replace_now(store, claim(id_of(12), house.clock.now())));
+  swapped(replace_now(store, settle(settled, "x", house.clock.now())));
   count_now(store, {{records[5].id, {1, 0, 0, 0}}});  // counts are not a change
   const auto news = store.scan(query);
-  CHECK(ids(*news) == std::vector<std::uint64_t>{11, 0});
+  CHECK(ids(*news) == std::vector<std::uint64_t>{12, 11, 0});
   CHECK(news->version > first->version);
 }
 

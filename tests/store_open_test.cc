@@ -193,13 +193,13 @@ void fail_midway(Connection& db) {
 
 tl::expected<void, StoreError> bring_up(const std::string& path, std::vector<Migration> steps,
                                         bool in_use = false) {
-  auto db = Connection::open(path, true, nullptr);
+  auto db = Connection::open(path, true, seconds(5), nullptr);
   REQUIRE(db);
   return sqlite::bring_up(**db, path, true, steps, [&] { return in_use; });
 }
 
 std::int64_t number(const std::string& path, const char* query) {
-  auto db = Connection::open(path, false, nullptr);
+  auto db = Connection::open(path, false, seconds(5), nullptr);
   REQUIRE(db);
   const auto result = (*db)->number(query);
   CHECK((*db)->ok());

@@ -35,7 +35,7 @@ struct SpaceHouse {
   }
 
   std::int64_t pages() {
-    auto db = sqlite::Connection::open(folder.file(), false, nullptr);
+    auto db = sqlite::Connection::open(folder.file(), false, seconds(5), nullptr);
     REQUIRE(db);
     return (*db)->number("PRAGMA page_count");
   }

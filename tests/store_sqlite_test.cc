@@ -184,6 +184,23 @@ TEST_CASE("two stores racing for the same keys: one winner each, versions unique
   CHECK(std::adjacent_find(versions.begin(), versions.end()) == versions.end());
 }
 
+TEST_CASE("a lock held by another process is an error that says so, and passes") {
+  House house;
+  SqliteOptions options;
+  options.busy_wait = milliseconds(20);
+  auto store = std::move(*SqliteStore::open(house.folder.file(), options));
+  sqlite3* shell = nullptr;
+  REQUIRE(sqlite3_open(house.folder.file().c_str(), &shell) == SQLITE_OK);
+  REQUIRE(sqlite3_exec(shell, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK);
+  const auto locked = replace_now(*store, claim(id_of(1), house.clock.now()));
+  REQUIRE(!locked);
+  CHECK(!locked.error().unknown);
+  CHECK(locked.error().message.find("locked by another process") != std::string::npos);
+  CHECK(!load_now(*store, id_of(1))->record);  // reading goes on
+  sqlite3_close(shell);
+  swapped(replace_now(*store, claim(id_of(1), house.clock.now())));
+}
+
 TEST_CASE("a heartbeat gets through a queue that never empties") {
   House house;
   auto store = house.open();

@@ -38,7 +38,7 @@ class TempFolder {
   TempFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "ledger-store-XXXXXX").string();
     REQUIRE(mkdtemp(name.data()) != nullptr);
-    path_ = name;
+    path_ = std::filesystem::canonical(name);
   }
   ~TempFolder() {
     std::error_code ignored;

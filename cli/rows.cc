@@ -1,0 +1,155 @@
+#include "cli/rows.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdio>
+
+#include "admin/json.h"
+
+namespace ledger::cli {
+namespace {
+
+constexpr std::size_t name_columns = 48;
+
+struct StateLook {
+  const char* symbol;
+  const char* words;
+  Style style;
+};
+
+StateLook look_of(State state) {
+  switch (state) {
+    case State::completed:
+      return {"✓", "completed", Style::good};
+    case State::in_flight:
+      return {"…", "in flight", Style::plain};
+    case State::released:
+      return {"↺", "released", Style::dim};
+    case State::in_doubt:
+      break;
+  }
+  return {"?", "in doubt", Style::warn};
+}
+
+Cell number(std::uint64_t n, Style style = Style::plain) {
+  return {std::to_string(n), style, true};
+}
+
+std::string percent(double share) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.1f%%", share * 100);
+  return text.data();
+}
+
+std::string spaced(std::string text) {
+  std::replace(text.begin(), text.end(), '_', ' ');
+  return text;
+}
+
+Row stats_row(const std::string& name, const RouteStats& stats, Style style) {
+  const auto& c = stats.counts;
+  return {{name, style},
+          number(c.attempts),
+          number(c.executed),
+          number(c.blocked()),
+          number(c.replayed),
+          number(c.joined),
+          number(stats.in_doubt, stats.in_doubt > 0 ? Style::warn : Style::plain),
+          {percent(duplicate_rate(c)), Style::plain, true}};
+}
+
+std::string answer_text(const Answer& answer) {
+  auto text = std::to_string(answer.status);
+  if (!answer.reason.empty()) text += " " + clean(answer.reason);
+  return text + ", " + (answer.body_stored ? sized(answer.body.size()) : "body not stored");
+}
+
+std::string moment(Instant at, Instant now) {
+  return relative(at, now) + "  (" + to_rfc3339(at) + ")";
+}
+
+}  // namespace
+
+std::string name_of(const Record& record) {
+  if (!record.route.empty()) return shorten(clean(record.route), name_columns);
+  std::string_view place = record.url;
+  if (const auto scheme = place.find("://"); scheme != place.npos) place.remove_prefix(scheme + 3);
+  place = place.substr(0, place.find_first_of("?#"));
+  return shorten(clean(record.method) + " " + clean(place), name_columns);
+}
+
+Cell state_cell(State state) {
+  const auto look = look_of(state);
+  return {std::string(look.symbol) + " " + look.words, look.style};
+}
+
+Row log_row(const Record& record) {
+  const auto look = look_of(record.state);
+  const auto& c = record.counts;
+  Row row{{std::string(look.symbol) + " " + name_of(record), look.style},
+          {"attempts " + std::to_string(c.attempts)},
+          {"executed " + std::to_string(c.executed)},
+          {"blocked " + std::to_string(c.blocked())}};
+  if (c.blocked() > 0)
+    row.push_back({"← retried " + std::to_string(c.blocked()) + "×", Style::dim});
+  return row;
+}
+
+std::vector<Row> stats_rows(const std::vector<RouteStats>& routes) {
+  std::vector<Row> rows{{{"route", Style::bold}}};
+  for (const auto* heading :
+       {"attempts", "executed", "blocked", "replayed", "joined", "in doubt", "duplicate rate"})
+    rows.front().push_back({heading, Style::bold, true});
+  for (const auto& r : routes)
+    rows.push_back(stats_row(r.route.empty() ? "(no route)" : shorten(clean(r.route), name_columns),
+                             r, r.route.empty() ? Style::dim : Style::plain));
+  rows.push_back(stats_row("total", totals_of(routes), Style::bold));
+  return rows;
+}
+
+std::vector<Row> field_rows(const Record& r, Instant now) {
+  std::vector<Row> rows;
+  const auto add = [&](const char* name, std::string text, Style style = Style::plain) {
+    if (!text.empty()) rows.push_back({{name, Style::dim}, {std::move(text), style}});
+  };
+  const auto state = state_cell(r.state);
+  add("id", to_hex(r.id));
+  add("state", state.text, state.style);
+  add("route", clean(r.route));
+  add("call", clean(r.method) + " " + clean(r.url));
+  add("agent", clean(r.agent));
+  add("run", clean(r.run));
+  add("answer", r.answer ? answer_text(*r.answer) : "");
+  add("attempts", std::to_string(r.counts.attempts));
+  add("executed", std::to_string(r.counts.executed));
+  add("blocked", std::to_string(r.counts.blocked()) + "  (replayed " +
+                     std::to_string(r.counts.replayed) + ", joined " +
+                     std::to_string(r.counts.joined) + ")");
+  add("key", "from " + std::string(to_string(r.key_source)));
+  add("fingerprint", to_hex(r.fingerprint));
+  add("created", moment(r.created_at, now));
+  add("updated", moment(r.updated_at, now));
+  if (r.state != State::in_flight)
+    add(r.expired(now) ? "expired" : "expires",
+        r.expires_at ? moment(*r.expires_at, now) : "never");
+  return rows;
+}
+
+std::vector<Row> history_rows(const Record& record, Instant now) {
+  std::vector<Row> rows;
+  for (const auto& entry : record.history)
+    rows.push_back({{relative(entry.at, now), Style::dim, true},
+                    {spaced(clean(entry.event))},
+                    {clean(entry.detail)}});
+  return rows;
+}
+
+std::string short_id(const Digest& id) { return to_hex(id).substr(0, 12); }
+
+bool is_id_prefix(std::string_view text) {
+  return text.size() >= 6 && text.size() <= 64 &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isxdigit(c); });
+}
+
+}  // namespace ledger::cli
