@@ -12,7 +12,16 @@ std::string would(const Decision& decision) {
     return replay->in_doubt ? "in-doubt" : "replay";
   if (std::holds_alternative<Wait>(decision)) return "wait";
   if (const auto* refuse = std::get_if<Refuse>(&decision)) return std::string(refuse->problem.slug);
-  return "in-doubt";  // an owner that is lost: the record would become in doubt first
+  return "in-doubt";
+}
+
+// What a call would get that arrives now.
+std::string would(const Found& found, const Policy& policy, const Arrived& event) {
+  auto decision = decide(found.record, policy, event, found.now);
+  // An owner that is lost: the record would become in doubt first.
+  if (auto* commit = std::get_if<Commit>(&decision))
+    decision = decide(std::move(commit->next), policy, event, found.now);
+  return would(decision);
 }
 
 struct Aimed {
@@ -37,6 +46,8 @@ tl::expected<Aimed, std::string> aim(const Config& config, const std::string& ur
 
 tl::expected<Json, std::string> explain(const Config& config, Store& store,
                                         const ExplainRequest& request) {
+  if (!is_token(request.method))
+    return tl::unexpected("`" + request.method + "` is not a method, such as POST.");
   auto aimed = aim(config, request.url);
   if (!aimed) return tl::unexpected(aimed.error());
   const auto matched = match_route(config.routes, config.defaults, request.method, aimed->url);
@@ -65,13 +76,17 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store,
     j["would"] = "pass";
     return j;
   }
+  if (request.body.size() > policy.body_max) {
+    j["would"] = problem::body_too_large(policy.body_max).slug;
+    return j;
+  }
   const auto found = load_now(store, identity->id);
   if (!found) return tl::unexpected(found.error().message);
   Arrived event;
   event.id = identity->id;
   event.identity = &*identity;
   event.owner_alive = found->owner_alive;
-  j["would"] = would(decide(found->record, policy, event, found->now));
+  j["would"] = would(*found, policy, event);
   return j;
 }
 

@@ -1,5 +1,7 @@
 #include "admin/json.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <ctime>
 
@@ -15,12 +17,24 @@ bool same_name(std::string_view a, std::string_view b) {
          });
 }
 
+bool ends_with(std::string_view name, std::string_view end) {
+  return name.size() >= end.size() && same_name(name.substr(name.size() - end.size()), end);
+}
+
+// Headers of an answer whose values let somebody act as the caller.
+bool is_secret(std::string_view name) {
+  return same_name(name, "Set-Cookie") || same_name(name, "Set-Cookie2") ||
+         ends_with(name, "api-key") || ends_with(name, "-token") || ends_with(name, "-secret") ||
+         ends_with(name, "authorization");
+}
+
 Json answer_json(const Answer& answer) {
   Json headers = Json::array();
   for (const auto& [name, value] : answer.headers)
-    headers.push_back({name, same_name(name, "Set-Cookie") ? "(not shown)" : value});
+    headers.push_back({name, is_secret(name) ? "(not shown)" : value});
   Json j;
   j["status"] = answer.status;
+  j["reason"] = text_or_null(answer.reason);
   j["headers"] = std::move(headers);
   j["body_stored"] = answer.body_stored;
   j["body_bytes"] = answer.body.size();

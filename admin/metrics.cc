@@ -1,6 +1,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "admin/router.h"
@@ -39,6 +40,21 @@ std::string cpu_seconds() {
                         static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
 }
 
+std::string open_files() {
+  std::error_code error;
+  std::size_t n = 0;
+  for (std::filesystem::directory_iterator at("/proc/self/fd", error), end; !error && at != end;
+       at.increment(error))
+    ++n;
+  return std::to_string(n > 0 ? n - 1 : 0);  // not the one that reads the list
+}
+
+std::string open_files_max() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return std::to_string(limit.rlim_cur);
+}
+
 }  // namespace
 
 std::string metrics_text(const Metrics& m) {
@@ -67,9 +83,14 @@ std::string metrics_text(const Metrics& m) {
          std::to_string(m.executions.load()));
   simple("ledger_waiters", "gauge", "Duplicates waiting for an execution.",
          std::to_string(m.waiters.load()));
+  family(out, "ledger_build_info", "gauge", "Always 1; its labels say what runs.");
+  sample(out, "ledger_build_info", label("version", LEDGER_VERSION), "1");
   simple("process_cpu_seconds_total", "counter", "User and system CPU time in seconds.",
          cpu_seconds());
-  simple("process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+  simple("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.",
+         resident_bytes());
+  simple("process_open_fds", "gauge", "Open file descriptors.", open_files());
+  simple("process_max_fds", "gauge", "Most file descriptors that may be open.", open_files_max());
   return out;
 }
 

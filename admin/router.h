@@ -3,7 +3,9 @@
 
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "config/config.h"
 #include "guard/metrics.h"
@@ -16,12 +18,20 @@ namespace http = boost::beast::http;
 class AdminRouter {
  public:
   using Request = http::request<http::string_body>;
+  using Head = http::request_header<>;
   using Response = http::response<http::string_body>;
 
   // `endpoint`: as bound, known before the first request. All must outlive the router. Any thread.
   AdminRouter(const Config& config, Store& store, const Metrics& metrics, const Endpoint& endpoint)
       : config_(config), store_(store), metrics_(metrics), endpoint_(endpoint) {}
 
+  // Why a request must not be served, told from its head alone, so that a stranger's body is never
+  // read: it comes from a page elsewhere, or lacks the token. nullopt: serve it.
+  std::optional<Response> refuse(const Head& head) const;
+  // The longest body, in bytes, that a target takes.
+  static std::size_t body_max(std::string_view target);
+
+  // Asks refuse() first.
   Response answer(const Request& request) const;
 
  private:
@@ -33,14 +43,17 @@ class AdminRouter {
   Response explain_call(const Request& request) const;
   Response ready() const;
   bool own_name(std::string_view authority) const;
-  bool from_a_browser_elsewhere(const Request& request) const;
-  bool has_token(const Request& request) const;
+  bool from_a_browser_elsewhere(const Head& head) const;
+  bool has_token(const Head& head) const;
 
   const Config& config_;
   Store& store_;
   const Metrics& metrics_;
   const Endpoint& endpoint_;
 };
+
+// application/problem+json with the slug, the status and one sentence.
+AdminRouter::Response admin_problem(int status, std::string_view slug, const std::string& detail);
 
 // Prometheus' text format 0.0.4.
 std::string metrics_text(const Metrics& metrics);

@@ -74,7 +74,7 @@ std::string assume_content_type(ExplainRequest& request) {
   if (request.body.empty() || std::any_of(request.headers.begin(), request.headers.end(), is_type))
     return "";
   const auto parsed = Json::parse(request.body, nullptr, false);
-  const std::string type =
+  std::string type =
       parsed.is_structured() ? "application/json" : "application/x-www-form-urlencoded";
   request.headers.emplace_back("Content-Type", type);
   return type;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,25 +26,39 @@ struct MultipartPart {
 std::optional<std::vector<MultipartPart>> parse_multipart(std::string_view content_type,
                                                           std::string_view body);
 
-// Name/value pairs as canonical text: sorted by name (order kept among equal names),
-// percent-encoded.
-std::string canonical_pairs(std::vector<std::pair<std::string, std::string>> pairs);
+// Name/value pairs as canonical text: without those that `rules` ignore, sorted by name (order kept
+// among equal names), percent-encoded.
+std::string canonical_pairs(std::span<const std::pair<std::string, std::string>> pairs,
+                            const IdentityRules& rules, IgnoreRule::Where where);
 
-// A body, read once: its kind, and access to its fields for key templates.
+// The first header of that name, as received.
+std::optional<std::string_view> find_header(const Call& call, std::string_view name);
+
+// By media type: application/json, text/json, +json or application/x-amz-json-*.
+bool has_json_type(const Call& call);
+
+// A body, read once: its kind, and access to its fields for key templates. Views the call's bytes.
 class Body {
  public:
   explicit Body(const Call& call);
+  Body(const Body&) = delete;
+  Body& operator=(const Body&) = delete;
 
-  CanonicalBody canonical(const IdentityRules& rules) const;
+  // "json", "form", "multipart", "raw" or "empty".
+  std::string_view kind() const;
+  // The canonical bytes. Those of a raw body are seen where they are; others are made in `storage`.
+  std::string_view canonical(const IdentityRules& rules, std::string& storage) const;
+
   // A field of a form or a multipart body; the first of that name.
   std::optional<std::string> form_field(std::string_view name) const;
   // The JSON document; null where the body is none.
   const JsonDocument* json() const { return json_ ? &*json_ : nullptr; }
-  // A scalar of a JSON body.
-  std::optional<std::string> json_scalar(std::string_view pointer) const;
 
  private:
   enum class Kind : std::uint8_t { empty, json, form, multipart, raw };
+  void read(std::string_view content_type);
+  std::string canonical_parts(const IdentityRules& rules) const;
+
   Kind kind_ = Kind::raw;
   std::string inflated_;  // where the body was compressed
   std::string_view bytes_;

@@ -1,21 +1,49 @@
 #include "fingerprint/digest.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
+#include <algorithm>
 #include <cassert>
+
+#include "fingerprint/text.h"
 
 namespace ledger {
 namespace {
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
+constexpr std::size_t block_size = 64;  // of SHA-256, which HMAC pads its key to
+constexpr std::size_t length_size = 8;  // of a field's length, before its bytes
 
 EVP_MD_CTX* evp(void* context) { return static_cast<EVP_MD_CTX*>(context); }
+
+// Fetched once: EVP_sha256() is looked up in OpenSSL's provider tables anew for every digest.
+const EVP_MD* sha256() {
+  static const EVP_MD* const algorithm = [] {
+    const EVP_MD* fetched = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    return fetched != nullptr ? fetched : EVP_sha256();
+  }();
+  return algorithm;
+}
+
+void start(void* context) {
+  const int done = EVP_DigestInit_ex(evp(context), sha256(), nullptr);
+  assert(done == 1);
+  static_cast<void>(done);
+}
+
+void update(void* context, const void* data, std::size_t size) {
+  const int done = EVP_DigestUpdate(evp(context), data, size);
+  assert(done == 1);
+  static_cast<void>(done);
+}
+
+Digest finish_digest(void* context) {
+  Digest digest;
+  unsigned int size = 0;
+  const int done = EVP_DigestFinal_ex(evp(context), digest.data(), &size);
+  assert(done == 1 && size == digest.size());
+  static_cast<void>(done);
+  return digest;
+}
 
 }  // namespace
 
@@ -41,39 +69,71 @@ std::optional<Digest> from_hex(std::string_view text) {
   return digest;
 }
 
+// RFC 2104 by hand: OpenSSL's one-shot HMAC() looks up three algorithms for each call, which costs
+// more than the hashing.
 Digest hmac_sha256(std::string_view key, std::string_view data) {
-  Digest digest;
-  unsigned int size = 0;
-  const auto* made =
-      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-           reinterpret_cast<const unsigned char*>(data.data()), data.size(), digest.data(), &size);
-  assert(made != nullptr && size == digest.size());
-  static_cast<void>(made);
+  auto* context = EVP_MD_CTX_new();
+  assert(context != nullptr);
+  Digest key_digest;
+  if (key.size() > block_size) {
+    start(context);
+    update(context, key.data(), key.size());
+    key_digest = finish_digest(context);
+    key = {reinterpret_cast<const char*>(key_digest.data()), key_digest.size()};
+  }
+  const auto pad_with = [&](unsigned char byte) {
+    std::array<unsigned char, block_size> pad;
+    for (std::size_t i = 0; i < block_size; ++i)
+      pad[i] = byte ^ (i < key.size() ? static_cast<unsigned char>(key[i]) : 0);
+    start(context);
+    update(context, pad.data(), pad.size());
+  };
+  pad_with(0x36);
+  update(context, data.data(), data.size());
+  const auto inner = finish_digest(context);
+  pad_with(0x5c);
+  update(context, inner.data(), inner.size());
+  const auto digest = finish_digest(context);
+  EVP_MD_CTX_free(context);
   return digest;
 }
 
 FieldHash::FieldHash() : context_(EVP_MD_CTX_new()) {
-  EVP_DigestInit_ex(evp(context_), EVP_sha256(), nullptr);
+  assert(context_ != nullptr);
+  start(context_);
 }
 
 FieldHash::~FieldHash() { EVP_MD_CTX_free(evp(context_)); }
 
+// Small fields are gathered first: a call into OpenSSL costs as much as hashing 100 bytes.
 FieldHash& FieldHash::add(std::string_view field) {
-  unsigned char size[8];
-  for (int i = 0; i < 8; ++i) size[i] = static_cast<unsigned char>(field.size() >> (56 - 8 * i));
-  EVP_DigestUpdate(evp(context_), size, sizeof size);
-  EVP_DigestUpdate(evp(context_), field.data(), field.size());
+  if (buffer_.size() - used_ < length_size) flush();
+  for (int shift = 56; shift >= 0; shift -= 8)
+    buffer_[used_++] = static_cast<char>(static_cast<unsigned char>(field.size() >> shift));
+  if (buffer_.size() - used_ < field.size()) flush();
+  if (buffer_.size() < field.size()) {
+    update(context_, field.data(), field.size());
+  } else {
+    std::copy(field.begin(), field.end(), buffer_.begin() + static_cast<std::ptrdiff_t>(used_));
+    used_ += field.size();
+  }
   return *this;
 }
 
+FieldHash& FieldHash::add(const Digest& digest) {
+  return add({reinterpret_cast<const char*>(digest.data()), digest.size()});
+}
+
 Digest FieldHash::finish() {
-  Digest digest;
-  unsigned int size = 0;
-  const int done = EVP_DigestFinal_ex(evp(context_), digest.data(), &size);
-  assert(done == 1 && size == digest.size());
-  static_cast<void>(done);
-  EVP_DigestInit_ex(evp(context_), EVP_sha256(), nullptr);
+  flush();
+  const auto digest = finish_digest(context_);
+  start(context_);
   return digest;
+}
+
+void FieldHash::flush() {
+  update(context_, buffer_.data(), used_);
+  used_ = 0;
 }
 
 }  // namespace ledger

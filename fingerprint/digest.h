@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,7 +18,7 @@ std::string to_hex(const Digest& digest);
 // The inverse; nullopt unless `text` is exactly 64 hex digits of either case.
 std::optional<Digest> from_hex(std::string_view text);
 
-// HMAC-SHA-256 (RFC 2104) of `data` under `key`.
+// HMAC-SHA-256 (RFC 2104) of `data` under `key`, of any length.
 Digest hmac_sha256(std::string_view key, std::string_view data);
 
 // Hashes a list of fields: each is its length in bytes as 8 bytes big-endian, then its bytes.
@@ -29,11 +30,17 @@ class FieldHash {
   FieldHash& operator=(const FieldHash&) = delete;
 
   FieldHash& add(std::string_view field);
+  // A digest is a field of its 32 bytes.
+  FieldHash& add(const Digest& digest);
   // The digest of all fields so far; the object starts anew.
   Digest finish();
 
  private:
-  void* context_;  // EVP_MD_CTX, reused from one digest to the next
+  void flush();
+
+  void* context_;                      // EVP_MD_CTX, reused from one digest to the next
+  std::array<char, 512> buffer_ = {};  // fields not yet given to it
+  std::size_t used_ = 0;
 };
 
 }  // namespace ledger

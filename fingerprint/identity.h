@@ -89,7 +89,8 @@ struct IdentityError {
 // Where an explicit key lives: its route, or, for a call that no route names, the call's method,
 // scheme, host and path (pass an empty route).
 //
-// `secret` keys the HMAC of credentials: one per store. Never allocates per header; thread-safe.
+// `secret` keys the HMAC of credentials: one per store. Thread-safe. Headers that are no identity
+// cost no allocation; the body is read once and hashed once.
 // Errors: a key template part that the call lacks; an empty Ledger-Key; a Ledger-Occurrence that is
 // not a whole number from 1 to 1,000,000.
 tl::expected<Identity, IdentityError> identify(const Call& call, const IdentityRules& rules,
@@ -109,7 +110,8 @@ CanonicalBody canonical_body(const Call& call, const IdentityRules& rules);
 bool is_generated_key(std::string_view value);
 
 // Does this call carry JSON-RPC 2.0 that is not `tools/call` (initialize, notifications, responses,
-// batches without a tools/call)? Such messages are never guarded.
+// batches without a tools/call)? Such messages are never guarded. Bodies that do not speak of
+// "jsonrpc" are not parsed.
 bool is_unguarded_json_rpc(const Call& call);
 
 }  // namespace ledger

@@ -1,22 +1,30 @@
 #include "fingerprint/number.h"
 
+#include <algorithm>
+#include <cassert>
+#include <charconv>
 #include <cstdint>
 
 namespace ledger {
 namespace {
 
-constexpr std::size_t exponent_digits_max = 9;
+constexpr std::int64_t exponent_max = 999'999'999;
+// Beyond this no mantissa that fits into memory brings an exponent back below exponent_max.
+constexpr std::int64_t exponent_saturated = 1'000'000'000'000'000;
 constexpr std::int64_t fraction_digits = 8;
+constexpr std::int64_t plain_zeros_max = 18;
 
-// digits x 10^exponent.
+// (-1)^negative x digits x 10^exponent. Zero has no digits; other digits neither begin nor end
+// with 0, so that equal numbers are equal Decimals.
 struct Decimal {
+  bool negative = false;
   std::string digits;
   std::int64_t exponent = 0;
 
   void strip() {
     const auto last = digits.find_last_not_of('0');
     if (last == std::string::npos) {
-      digits.clear();
+      *this = {};
       return;
     }
     exponent += static_cast<std::int64_t>(digits.size() - last - 1);
@@ -24,6 +32,31 @@ struct Decimal {
     digits.erase(0, digits.find_first_not_of('0'));
   }
 };
+
+std::int64_t read_exponent(std::string_view text) {
+  const bool minus = text.front() == '-';
+  if (minus || text.front() == '+') text.remove_prefix(1);
+  std::int64_t value = 0;
+  for (const char c : text) value = std::min(value * 10 + (c - '0'), exponent_saturated);
+  return minus ? -value : value;
+}
+
+Decimal read(std::string_view text) {
+  Decimal d;
+  d.negative = text.front() == '-';
+  if (d.negative) text.remove_prefix(1);
+  const auto e = text.find_first_of("eE");
+  const auto mantissa = text.substr(0, e);
+  const auto point = mantissa.find('.');
+  d.digits = mantissa.substr(0, point);
+  if (point != mantissa.npos) {
+    d.digits += mantissa.substr(point + 1);
+    d.exponent = -static_cast<std::int64_t>(mantissa.size() - point - 1);
+  }
+  if (e != text.npos) d.exponent += read_exponent(text.substr(e + 1));
+  d.strip();
+  return d;
+}
 
 void increment(std::string& digits) {
   for (auto i = digits.size(); i-- > 0;) {
@@ -42,51 +75,69 @@ void drop(Decimal& d, std::size_t count) {
   const char first = d.digits[kept];
   const bool rest = d.digits.find_first_not_of('0', kept + 1) != std::string::npos;
   const bool odd = kept > 0 && (d.digits[kept - 1] - '0') % 2 != 0;
-  const bool up = first > '5' || (first == '5' && (rest || odd));
   d.digits.erase(kept);
   d.exponent += static_cast<std::int64_t>(count);
-  if (up) increment(d.digits);
+  if (first > '5' || (first == '5' && (rest || odd))) increment(d.digits);
 }
 
 void round_fraction(Decimal& d) {
   if (d.exponent >= 0) return;
   const auto size = static_cast<std::int64_t>(d.digits.size());
   const auto before_point = size + d.exponent;  // <= 0: |x| < 1, with so many leading zeros
-  const auto keep = before_point > 0 ? before_point + fraction_digits : fraction_digits;
-  if (keep < size) drop(d, static_cast<std::size_t>(size - keep));
+  const auto keep = std::max<std::int64_t>(before_point, 0) + fraction_digits;
+  if (keep >= size) return;
+  drop(d, static_cast<std::size_t>(size - keep));
+  d.strip();  // a carry leaves zeros: 0.999999999 is 1
+}
+
+Decimal read(std::string_view text, bool round) {
+  auto d = read(text);
+  assert(d.digits.empty() || std::abs(d.exponent) <= exponent_max);
+  if (round) round_fraction(d);
+  return d;
+}
+
+void append(std::string& out, const Decimal& d) {
+  if (d.digits.empty()) {
+    out += '0';
+    return;
+  }
+  if (d.negative) out += '-';
+  (out += d.digits) += 'e';
+  char exponent[20];
+  out.append(exponent, std::to_chars(exponent, exponent + sizeof exponent, d.exponent).ptr);
 }
 
 }  // namespace
 
-std::optional<std::string> canonical_number(std::string_view text, bool round) {
-  const bool negative = text.front() == '-';
-  if (negative) text.remove_prefix(1);
-  Decimal d;
-  const auto e = text.find_first_of("eE");
-  const auto mantissa = text.substr(0, e);
-  const auto point = mantissa.find('.');
-  d.digits = mantissa.substr(0, point);
-  if (point != mantissa.npos) {
-    d.digits += mantissa.substr(point + 1);
-    d.exponent = -static_cast<std::int64_t>(mantissa.size() - point - 1);
+bool is_canonical_number(std::string_view text) {
+  // Without an exponent as written, the canonical one is bounded by the length of the text.
+  if (text.size() < exponent_max && text.find_first_of("eE") == text.npos) return true;
+  const auto d = read(text);
+  return d.digits.empty() || std::abs(d.exponent) <= exponent_max;
+}
+
+void append_number(std::string& out, std::string_view text, bool round) {
+  append(out, read(text, round));
+}
+
+std::string plain_number(std::string_view text, bool round) {
+  const auto d = read(text, round);
+  const auto size = static_cast<std::int64_t>(d.digits.size());
+  const auto leading = std::max<std::int64_t>(-d.exponent - size + 1, 0);  // 0.05 has two
+  std::string out;
+  if (d.digits.empty() || d.exponent > plain_zeros_max || leading > plain_zeros_max) {
+    append(out, d);
+    return out;
   }
-  if (e != text.npos) {
-    auto exponent = text.substr(e + 1);
-    const bool minus = exponent.front() == '-';
-    if (minus || exponent.front() == '+') exponent.remove_prefix(1);
-    exponent.remove_prefix(std::min(exponent.find_first_not_of('0'), exponent.size()));
-    if (exponent.size() > exponent_digits_max) return std::nullopt;
-    std::int64_t value = 0;
-    for (const char c : exponent) value = value * 10 + (c - '0');
-    d.exponent += minus ? -value : value;
-  }
-  d.strip();
-  if (d.digits.empty()) return "0";
-  if (round) {
-    round_fraction(d);
-    d.strip();
-  }
-  return (negative ? "-" : "") + d.digits + "e" + std::to_string(d.exponent);
+  if (d.negative) out += '-';
+  out.append(static_cast<std::size_t>(leading), '0');
+  out += d.digits;
+  if (d.exponent >= 0)
+    out.append(static_cast<std::size_t>(d.exponent), '0');
+  else
+    out.insert(out.size() - static_cast<std::size_t>(-d.exponent), 1, '.');
+  return out;
 }
 
 }  // namespace ledger

@@ -22,23 +22,55 @@ inline bool same_text(std::string_view a, std::string_view b) {
          });
 }
 
+// The order of the lower-case texts, byte by byte.
+inline bool less_text(std::string_view a, std::string_view b) {
+  return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+    return static_cast<unsigned char>(lower_char(x)) < static_cast<unsigned char>(lower_char(y));
+  });
+}
+
+// Whether `text` contains `piece`, without case.
+inline bool contains_text(std::string_view text, std::string_view piece) {
+  return std::search(text.begin(), text.end(), piece.begin(), piece.end(),
+                     [](char x, char y) { return lower_char(x) == lower_char(y); }) != text.end();
+}
+
+inline bool ends_with_text(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && same_text(text.substr(text.size() - end.size()), end);
+}
+
 inline std::string_view trim_text(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
 }
 
-// Percent-encodes all but the unreserved characters (RFC 3986 section 2.3).
-inline void append_encoded(std::string& out, std::string_view text) {
+inline int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// RFC 3986 section 2.3.
+inline bool is_unreserved(unsigned char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+         c == '.' || c == '_' || c == '~';
+}
+
+// "%" and two upper-case hex digits.
+inline void append_octet(std::string& out, unsigned char byte) {
   static constexpr char digits[] = "0123456789ABCDEF";
+  ((out += '%') += digits[byte >> 4]) += digits[byte & 15];
+}
+
+// Percent-encodes all but the unreserved characters.
+inline void append_encoded(std::string& out, std::string_view text) {
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                       c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain)
+    if (is_unreserved(static_cast<unsigned char>(c)))
       out += c;
     else
-      ((out += '%') += digits[byte >> 4]) += digits[byte & 15];
+      append_octet(out, static_cast<unsigned char>(c));
   }
 }
 

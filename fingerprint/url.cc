@@ -1,16 +1,13 @@
 #include "fingerprint/url.h"
 
 #include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "fingerprint/text.h"
 
 namespace ledger {
 namespace {
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 // The octet that "%XX" at `at` encodes; -1 where it is malformed.
 int encoded_octet(std::string_view text, std::size_t at) {
@@ -19,21 +16,8 @@ int encoded_octet(std::string_view text, std::size_t at) {
   return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-bool is_unreserved(int c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-         c == '.' || c == '_' || c == '~';
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (auto& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return out;
-}
-
 // RFC 3986 section 6.2.2.2: decodes what need not be encoded, and spells the rest alike.
 std::string normalise_encoding(std::string_view path) {
-  static constexpr char digits[] = "0123456789ABCDEF";
   std::string out;
   out.reserve(path.size());
   for (std::size_t i = 0; i < path.size(); ++i) {
@@ -42,10 +26,10 @@ std::string normalise_encoding(std::string_view path) {
       out += path[i];
       continue;
     }
-    if (is_unreserved(octet))
+    if (is_unreserved(static_cast<unsigned char>(octet)))
       out += static_cast<char>(octet);
     else
-      ((out += '%') += digits[octet >> 4]) += digits[octet & 15];
+      append_octet(out, static_cast<unsigned char>(octet));
     i += 2;
   }
   return out;
@@ -82,10 +66,34 @@ bool has_control_or_space(std::string_view text) {
                      [](unsigned char c) { return c <= ' ' || c == 0x7f; });
 }
 
+// 1 to 65535 in decimal; 0 where it is not that.
+std::uint16_t port_value(std::string_view text) {
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  return error == std::errc() && end == text.data() + text.size() ? port : 0;
+}
+
+// Host and port into `url`, whose scheme is known; or what is wrong.
+std::optional<std::string> read_authority(std::string_view authority, Url& url) {
+  if (authority.find('@') != authority.npos)
+    return "the URL holds a user name or password before `@`; send credentials in a header";
+  const auto bracket = authority.rfind(']');  // an IPv6 literal has colons of its own
+  const auto colon = authority.find(':', bracket == authority.npos ? 0 : bracket);
+  const auto host = authority.substr(0, colon);
+  if (!valid_host(host)) return "the host `" + std::string(host) + "` is not one";
+  url.host = lower_text(host);
+  if (colon == authority.npos || colon + 1 == authority.size()) return std::nullopt;
+  const auto text = authority.substr(colon + 1);
+  const auto port = port_value(text);
+  if (port == 0) return "the port `" + std::string(text) + "` is not a number from 1 to 65535";
+  if (port != (url.scheme == "https" ? 443 : 80)) url.port = std::to_string(port);
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::uint16_t Url::port_number() const {
-  if (!port.empty()) return static_cast<std::uint16_t>(std::stoul(port));
+  if (!port.empty()) return port_value(port);
   return scheme == "https" ? 443 : 80;
 }
 
@@ -101,33 +109,14 @@ tl::expected<Url, std::string> parse_url(std::string_view text) {
   if (colon == text.npos)
     return tl::unexpected<std::string>("a URL starts with http:// or https://");
   Url url;
-  url.scheme = lower(text.substr(0, colon));
+  url.scheme = lower_text(text.substr(0, colon));
   if (url.scheme != "http" && url.scheme != "https")
     return tl::unexpected<std::string>("the scheme is `" + url.scheme +
                                        "`; only http and https are known");
   text.remove_prefix(colon + 3);
-
-  auto authority = text.substr(0, text.find_first_of("/?"));
+  const auto authority = text.substr(0, text.find_first_of("/?"));
   text.remove_prefix(authority.size());
-  if (authority.find('@') != authority.npos)
-    return tl::unexpected<std::string>(
-        "the URL holds a user name or password before `@`; send credentials in a header");
-  const auto bracket = authority.rfind(']');
-  const auto port_at = authority.find(':', bracket == authority.npos ? 0 : bracket);
-  if (port_at != authority.npos) {
-    auto port = authority.substr(port_at + 1);
-    if (port.find_first_not_of("0123456789") != port.npos || port.size() > 5 ||
-        (!port.empty() &&
-         (std::stoul(std::string(port)) > 65535 || std::stoul(std::string(port)) == 0)))
-      return tl::unexpected<std::string>("the port `" + std::string(port) +
-                                         "` is not a number from 1 to 65535");
-    if (!port.empty()) url.port = std::to_string(std::stoul(std::string(port)));
-    authority = authority.substr(0, port_at);
-  }
-  if (!valid_host(authority))
-    return tl::unexpected<std::string>("the host `" + std::string(authority) + "` is not one");
-  url.host = lower(authority);
-  if (url.port == (url.scheme == "https" ? "443" : "80")) url.port.clear();
+  if (auto fault = read_authority(authority, url)) return tl::unexpected(std::move(*fault));
 
   const auto question = text.find('?');
   url.path = normalise_path(text.substr(0, question));

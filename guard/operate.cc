@@ -1,21 +1,31 @@
 #include "guard/operate.h"
 
 #include <future>
+#include <memory>
 
 namespace ledger {
+namespace {
 
-tl::expected<Found, StoreError> load_now(Store& store, const Digest& id) {
-  std::promise<tl::expected<Found, StoreError>> promise;
-  auto result = promise.get_future();
-  store.load(id, [&](auto loaded) { promise.set_value(std::move(loaded)); });
+// Starts what answers through a callback, and waits. The promise is shared: the waiter may be gone
+// before set_value() has returned on the store's thread.
+template <class Result, class Start>
+Result waited(Start start) {
+  auto promise = std::make_shared<std::promise<Result>>();
+  auto result = promise->get_future();
+  start([promise](Result r) { promise->set_value(std::move(r)); });
   return result.get();
 }
 
+}  // namespace
+
+tl::expected<Found, StoreError> load_now(Store& store, const Digest& id) {
+  return waited<tl::expected<Found, StoreError>>(
+      [&](auto done) { store.load(id, std::move(done)); });
+}
+
 tl::expected<Replaced, StoreError> replace_now(Store& store, Replace write) {
-  std::promise<tl::expected<Replaced, StoreError>> promise;
-  auto result = promise.get_future();
-  store.replace(std::move(write), [&](auto replaced) { promise.set_value(std::move(replaced)); });
-  return result.get();
+  return waited<tl::expected<Replaced, StoreError>>(
+      [&](auto done) { store.replace(std::move(write), std::move(done)); });
 }
 
 namespace {

@@ -1,6 +1,6 @@
 // The proxy's own small HTTP/1.1 message: a head as flat text with offsets, a body as it streams
-// by. Parsed by Beast's basic_parser (no http::message), strictly: see docs/ARCHITECTURE.md,
-// "Framing". Sources: RFC 9110, RFC 9112.
+// by. Heads are parsed by Beast's basic_parser (no http::message) and checked in head_parser.cc,
+// chunks in chunks.cc; strictly: see docs/ARCHITECTURE.md, "Framing". Sources: RFC 9110, RFC 9112.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ enum class Framing : std::uint8_t {
   until_close  // a response that ends with its connection
 };
 
-// A message's head. Views stay valid until the reader's next read_head().
+// A message's head. Views stay valid until the reader's next read_head() or wait_for_bytes().
 struct Head {
   // Request: method, target. Response: status, reason.
   std::string_view method, target, reason;

@@ -1,55 +1,105 @@
 #include "proxy/stream.h"
 
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
+#include <openssl/x509_vfy.h>
 #include <sys/socket.h>
 
-#include <boost/asio/ip/address.hpp>
+#include <algorithm>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/write.hpp>
 
 namespace ledger {
 namespace {
+
 constexpr std::chrono::milliseconds tick_interval{50};
+
+std::int64_t tick_of(SteadyClock::time_point t) { return t.time_since_epoch() / tick_interval; }
+SteadyClock::time_point time_of(std::int64_t tick) {
+  return SteadyClock::time_point(tick * tick_interval);
 }
 
-Deadlines::Deadlines(asio::io_context& context) : context_(context), timer_(context) {}
+}  // namespace
 
-void Deadlines::add(Stream* stream) {
-  stream->registry_ = registry_;
-  stream->index_ = registry_->streams.size();
-  registry_->streams.push_back(stream);
-  if (!ticking_) tick();
+Deadlines::Deadlines(asio::io_context& context) : context_(context), timer_(context) {
+  registry_->owner = this;
 }
 
-void Deadlines::Registry::remove(const Stream* stream) {
-  auto* last = streams.back();
-  streams[stream->index_] = last;
-  last->index_ = stream->index_;
-  streams.pop_back();
+Deadlines::~Deadlines() { registry_->owner = nullptr; }
+
+// Into the slot that comes up right after its deadline, or into the last one where that is further.
+void Deadlines::Registry::file(Stream& stream) {
+  if (stream.slot_ >= 0) remove(stream);
+  if (owner != nullptr) owner->start();
+  const auto due = tick_of(stream.deadline_) + 1;
+  const auto at = std::clamp(due, ticked + 1, ticked + slot_count - 1);
+  stream.slot_ = static_cast<int>(at % slot_count);
+  auto& slot = slots[static_cast<std::size_t>(stream.slot_)];
+  stream.index_ = slot.size();
+  stream.visited_at_ = time_of(at);
+  slot.push_back(&stream);
+  ++filed;
+}
+
+void Deadlines::Registry::remove(Stream& stream) {
+  auto& slot = slots[static_cast<std::size_t>(stream.slot_)];
+  auto* const last = slot.back();
+  slot[stream.index_] = last;
+  last->index_ = stream.index_;
+  slot.pop_back();
+  stream.slot_ = -1;
+  stream.visited_at_ = SteadyClock::time_point::max();
+  --filed;
+}
+
+void Deadlines::Registry::visit(std::int64_t tick, SteadyClock::time_point now) {
+  ticked = tick;  // first, so that what is filed again lands in another slot
+  auto& slot = slots[static_cast<std::size_t>(tick % slot_count)];
+  while (!slot.empty()) {
+    auto& stream = *slot.back();
+    remove(stream);
+    if (stream.deadline_ == SteadyClock::time_point::max()) continue;
+    const bool passed = stream.deadline_ <= now;
+    if (passed && stream.pending_ == 0) continue;  // the next operation sees it by itself
+    if (passed) {
+      stream.timed_out_ = true;
+      ErrorCode ignored;
+      stream.socket_.cancel(ignored);
+    }
+    // Also after a cancellation: one step of a composed write may have been done already, and the
+    // next one would then go on.
+    file(stream);
+  }
+}
+
+void Deadlines::start() {
+  if (ticking_) return;
+  ticking_ = true;
+  registry_->ticked = tick_of(SteadyClock::now());
+  arm();
+}
+
+void Deadlines::arm() {
+  timer_.expires_at(time_of(registry_->ticked + 1));
+  timer_.async_wait([this, registry = registry_](ErrorCode error) {
+    if (!error && registry->owner == this) tick();
+  });
 }
 
 void Deadlines::tick() {
   const auto now = SteadyClock::now();
-  for (auto* stream : registry_->streams)
-    if (stream->deadline_ <= now && stream->pending_ > 0) {
-      stream->timed_out_ = true;
-      ErrorCode ignored;
-      stream->socket_.cancel(ignored);
-    }
-  ticking_ = !registry_->streams.empty();
-  if (!ticking_) return;
-  timer_.expires_at(now + tick_interval);
-  timer_.async_wait([this](ErrorCode error) {
-    if (!error) tick();
-  });
+  const auto current = tick_of(now);
+  // After a long stop (a suspended machine) each slot is visited once.
+  const auto from = std::max(registry_->ticked + 1, current - Registry::slot_count + 1);
+  for (auto t = from; t <= current; ++t) registry_->visit(t, now);
+  ticking_ = registry_->filed > 0;
+  if (ticking_) arm();
 }
 
 // Counts an operation under way, so that a deadline cancels only what is there to cancel.
 class Stream::Pending {
  public:
   explicit Pending(Stream& stream) : stream_(stream) {
-    ++stream_.pending_;
-    stream_.timed_out_ = false;
+    if (stream_.pending_++ == 0) stream_.timed_out_ = false;
   }
   ~Pending() { --stream_.pending_; }
   Pending(const Pending&) = delete;
@@ -59,31 +109,37 @@ class Stream::Pending {
   Stream& stream_;
 };
 
-Stream::Stream(Socket socket, Deadlines& deadlines) : socket_(std::move(socket)) {
+Stream::Stream(Socket socket, Deadlines& deadlines)
+    : socket_(std::move(socket)), registry_(deadlines.registry_) {
+  // On a socket that is not open yet this fails, and connect() does it.
   ErrorCode ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
-  deadlines.add(this);
 }
 
 Stream::~Stream() {
-  registry_->remove(this);
+  if (slot_ >= 0) registry_->remove(*this);
   close();
 }
 
 ErrorCode Stream::result(ErrorCode error) const {
-  if (error == asio::error::operation_aborted && timed_out_) return asio::error::timed_out;
+  if (error == asio::error::operation_aborted && timed_out_ && socket_.is_open())
+    return asio::error::timed_out;
   return error;
 }
 
 Awaitable<ErrorCode> Stream::connect(const asio::ip::tcp::endpoint& endpoint) {
-  if (deadline_ <= SteadyClock::now()) co_return asio::error::timed_out;
+  if (expired()) co_return asio::error::timed_out;
+  ErrorCode failed;
+  if (!socket_.is_open()) socket_.open(endpoint.protocol(), failed);
+  if (failed) co_return failed;
+  socket_.set_option(asio::ip::tcp::no_delay(true), failed);
   const Pending pending(*this);
   const auto [error] = co_await socket_.async_connect(endpoint, use_result);
   co_return result(error);
 }
 
 Awaitable<Transfer> Stream::read_some(asio::mutable_buffer buffer) {
-  if (deadline_ <= SteadyClock::now()) co_return Transfer{asio::error::timed_out};
+  if (expired()) co_return Transfer{asio::error::timed_out};
   const Pending pending(*this);
   if (tls_) {
     const auto [error, n] = co_await tls_->async_read_some(buffer, use_result);
@@ -93,49 +149,84 @@ Awaitable<Transfer> Stream::read_some(asio::mutable_buffer buffer) {
   co_return Transfer{result(error), n};
 }
 
+// What the kernel takes at once, which is nearly always everything: it saves a turn through the
+// scheduler. A full socket buffer is no error: 0 bytes.
+Transfer Stream::send_now(std::span<const asio::const_buffer> buffers) {
+  std::array<iovec, 16> parts;
+  const auto count = std::min(buffers.size(), parts.size());
+  for (std::size_t i = 0; i < count; ++i)
+    parts[i] = {const_cast<void*>(buffers[i].data()), buffers[i].size()};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = count;
+  for (;;) {
+    const auto n = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) return {{}, static_cast<std::size_t>(n)};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {};
+    if (errno != EINTR) return {ErrorCode(errno, boost::system::system_category())};
+  }
+}
+
 Awaitable<Transfer> Stream::write(asio::const_buffer buffer) {
-  if (deadline_ <= SteadyClock::now()) co_return Transfer{asio::error::timed_out};
+  if (expired()) co_return Transfer{asio::error::timed_out};
   const Pending pending(*this);
   if (tls_) {
     const auto [error, n] = co_await asio::async_write(*tls_, buffer, use_result);
     co_return Transfer{result(error), n};
   }
-  const auto [error, n] = co_await asio::async_write(socket_, buffer, use_result);
-  co_return Transfer{result(error), n};
+  auto sent = send_now({&buffer, 1});
+  if (sent.error || sent.bytes == buffer.size()) co_return sent;
+  const auto [error, n] = co_await asio::async_write(socket_, buffer + sent.bytes, use_result);
+  co_return Transfer{result(error), sent.bytes + n};
 }
 
 Awaitable<Transfer> Stream::write(const std::vector<asio::const_buffer>& buffers) {
-  if (deadline_ <= SteadyClock::now()) co_return Transfer{asio::error::timed_out};
+  if (expired()) co_return Transfer{asio::error::timed_out};
   const Pending pending(*this);
   if (tls_) {
     const auto [error, n] = co_await asio::async_write(*tls_, buffers, use_result);
     co_return Transfer{result(error), n};
   }
-  const auto [error, n] = co_await asio::async_write(socket_, buffers, use_result);
-  co_return Transfer{result(error), n};
+  auto sent = send_now(buffers);
+  if (sent.error || sent.bytes == asio::buffer_size(buffers)) co_return sent;
+  auto left = buffers;
+  for (auto gone = sent.bytes; gone > 0;) {
+    const auto n = std::min(gone, left.front().size());
+    left.front() += n;
+    gone -= n;
+    if (left.front().size() == 0) left.erase(left.begin());
+  }
+  const auto [error, n] = co_await asio::async_write(socket_, left, use_result);
+  co_return Transfer{result(error), sent.bytes + n};
 }
 
-namespace {
-
-bool is_ip_address(const std::string& host) {
-  ErrorCode error;
-  asio::ip::make_address(host, error);
-  return !error;
+// The name that the certificate must carry, and that the server is told (RFC 6066 section 3: never
+// an address, and without a final dot). Without a name to check nothing is trusted.
+ErrorCode Stream::expect_name(const std::string& host) {
+  auto* const ssl = tls_->native_handle();
+  auto* const parameters = SSL_get0_param(ssl);
+  ErrorCode not_an_address;
+  asio::ip::make_address(host, not_an_address);
+  if (!not_an_address) {
+    if (X509_VERIFY_PARAM_set1_ip_asc(parameters, host.c_str()) == 1) return {};
+    return asio::error::invalid_argument;
+  }
+  auto name = host;
+  if (name.ends_with('.')) name.pop_back();
+  X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  if (name.empty() || X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size()) != 1 ||
+      SSL_set_tlsext_host_name(ssl, name.c_str()) != 1)
+    return asio::error::invalid_argument;
+  return {};
 }
-
-}  // namespace
 
 Awaitable<ErrorCode> Stream::handshake_as_client(asio::ssl::context& context,
                                                  const std::string& host) {
+  if (expired()) co_return asio::error::timed_out;
   tls_ = std::make_unique<Tls>(socket_, context);
-  auto* ssl = tls_->native_handle();
-  auto* parameters = SSL_get0_param(ssl);
-  if (is_ip_address(host)) {
-    X509_VERIFY_PARAM_set1_ip_asc(parameters, host.c_str());
-  } else {
-    SSL_set_tlsext_host_name(ssl, host.c_str());  // RFC 6066 section 3: never for addresses
-    X509_VERIFY_PARAM_set1_host(parameters, host.c_str(), host.size());
-  }
+  if (const auto error = expect_name(host)) co_return error;
+  auto* const ssl = tls_->native_handle();
+  SSL_set_min_proto_version(ssl, TLS1_2_VERSION);
   static constexpr unsigned char http11[] = "\x08http/1.1";
   SSL_set_alpn_protos(ssl, http11, sizeof http11 - 1);
   const Pending pending(*this);
@@ -147,6 +238,7 @@ Awaitable<ErrorCode> Stream::handshake_as_client(asio::ssl::context& context,
 }
 
 Awaitable<ErrorCode> Stream::handshake_as_server(asio::ssl::context& context) {
+  if (expired()) co_return asio::error::timed_out;
   tls_ = std::make_unique<Tls>(socket_, context);
   const Pending pending(*this);
   const auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::server, use_result);
@@ -155,19 +247,40 @@ Awaitable<ErrorCode> Stream::handshake_as_server(asio::ssl::context& context) {
 
 bool Stream::idle_and_open() {
   char byte = 0;
-  const auto peeked = [&] {
-    return ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (!tls_) {
+    const auto n = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+  }
+  // TLS 1.3 servers send session tickets when they like (RFC 8446 section 4.6.1): readable is not
+  // the same as spoken to. Reading through the engine takes them in; only "nothing yet" at the
+  // border of a record counts as idle.
+  ErrorCode error;
+  socket_.non_blocking(true, error);  // of the synchronous operations; the others are not touched
+  if (error) return false;
+  tls_->read_some(asio::buffer(&byte, 1), error);
+  return error == asio::error::would_block && SSL_has_pending(tls_->native_handle()) == 0;
+}
+
+// Sends close_notify without waiting for the peer's, which may come after much more data: told that
+// it came already, SSL_shutdown is content with sending. It is called within the initiation, so no
+// read can see the pretence.
+Awaitable<ErrorCode> Stream::close_notify() {
+  const auto initiate = [this](auto handler) {
+    auto* const ssl = tls_->native_handle();
+    const auto before = SSL_get_shutdown(ssl);
+    SSL_set_shutdown(ssl, before | SSL_RECEIVED_SHUTDOWN);
+    tls_->async_shutdown(std::move(handler));
+    SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) & ~(~before & SSL_RECEIVED_SHUTDOWN));
   };
-  if (peeked() < 0) return errno == EAGAIN || errno == EWOULDBLOCK;
-  // Something is there. On TLS that may be a session ticket (RFC 8446 section 4.6.1), but proving
-  // so would take reading it: such a connection is simply not reused.
-  return false;
+  const auto [error] =
+      co_await asio::async_initiate<decltype(use_result), void(ErrorCode)>(initiate, use_result);
+  co_return error;
 }
 
 Awaitable<> Stream::shutdown_send() {
-  if (tls_) {
+  if (tls_ && !expired()) {
     const Pending pending(*this);
-    co_await tls_->async_shutdown(use_result);
+    co_await close_notify();
   }
   ErrorCode ignored;
   socket_.shutdown(asio::socket_base::shutdown_send, ignored);

@@ -1,10 +1,12 @@
 // One TCP connection, plain or TLS, with a deadline.
 #pragma once
 
+#include <array>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
+#include <cstdint>
 #include <memory>
-#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,19 +18,33 @@ class Stream;
 
 // Cancels streams whose deadline has passed. One for each io_context; a coarse tick (50 ms) while
 // any stream has a deadline, so that setting one costs no system call and no timer of its own.
+//
+// A wheel of slots, one a tick: a stream is looked at when its slot comes up, and filed again where
+// its deadline was moved meanwhile. Later deadlines therefore cost one comparison.
 class Deadlines {
  public:
   explicit Deadlines(asio::io_context& context);
+  ~Deadlines();
+  Deadlines(const Deadlines&) = delete;
+  Deadlines& operator=(const Deadlines&) = delete;
   asio::io_context& context() { return context_; }
 
  private:
   friend class Stream;
   // Shared with the streams, because some go only when their io_context does, after this object.
   struct Registry {
-    std::vector<Stream*> streams;  // each knows its own index
-    void remove(const Stream* stream);
+    static constexpr std::int64_t slot_count = 64;
+    void file(Stream& stream);
+    void remove(Stream& stream);
+    void visit(std::int64_t tick, SteadyClock::time_point now);
+
+    std::array<std::vector<Stream*>, slot_count> slots;
+    std::size_t filed = 0;
+    std::int64_t ticked = 0;     // the last tick whose slot was visited
+    Deadlines* owner = nullptr;  // null once it is gone
   };
-  void add(Stream* stream);
+  void start();
+  void arm();
   void tick();
   asio::io_context& context_;
   Timer timer_;
@@ -60,8 +76,12 @@ class Stream {
   Awaitable<Transfer> write(const std::vector<asio::const_buffer>& buffers);
 
   // Operations under way or begun later fail with timed_out once `when` has passed (within 50 ms).
-  void expires_at(SteadyClock::time_point when) { deadline_ = when; }
-  void expires_after(SteadyClock::duration d) { deadline_ = SteadyClock::now() + d; }
+  // May be called while one is under way.
+  void expires_at(SteadyClock::time_point when) {
+    deadline_ = when;
+    if (when < visited_at_) registry_->file(*this);
+  }
+  void expires_after(SteadyClock::duration d) { expires_at(SteadyClock::now() + d); }
   void expires_never() { deadline_ = SteadyClock::time_point::max(); }
 
   // TLS. `start_tls` wraps the socket (plain until then); the handshakes verify as `context` says.
@@ -73,7 +93,9 @@ class Stream {
   const std::string& certificate_error() const { return certificate_error_; }
 
   // Nothing to read and not at EOF, right now? (A look without waiting.) An idle connection that
-  // fails this must not carry a call.
+  // fails this must not carry a call. Only while no operation is under way. On TLS, records that
+  // carry no data (the session tickets that TLS 1.3 servers send late) are taken in and do not
+  // count.
   bool idle_and_open();
 
   // Half-close: FIN (TLS: close_notify first, best effort).
@@ -87,11 +109,20 @@ class Stream {
   friend class Deadlines;
   class Pending;
   ErrorCode result(ErrorCode error) const;
+  bool expired() const {
+    return deadline_ != SteadyClock::time_point::max() && deadline_ <= SteadyClock::now();
+  }
+  Transfer send_now(std::span<const asio::const_buffer> buffers);
+  Awaitable<ErrorCode> close_notify();
+  ErrorCode expect_name(const std::string& host);
   using Tls = asio::ssl::stream<Socket&>;
   Socket socket_;
   std::unique_ptr<Tls> tls_;
   std::shared_ptr<Deadlines::Registry> registry_;
+  // Where the wheel has it: a slot (-1: none), its place there, and when that comes up.
+  int slot_ = -1;
   std::size_t index_ = 0;
+  SteadyClock::time_point visited_at_ = SteadyClock::time_point::max();
   SteadyClock::time_point deadline_ = SteadyClock::time_point::max();
   int pending_ = 0;         // operations under way
   bool timed_out_ = false;  // the deadline cancelled them

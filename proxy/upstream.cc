@@ -3,8 +3,10 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include <algorithm>
 #include <boost/asio/ssl/error.hpp>
-#include <filesystem>
+#include <fstream>
+#include <system_error>
 
 namespace ledger {
 namespace {
@@ -13,7 +15,9 @@ namespace ip = asio::ip;
 
 constexpr std::chrono::seconds idle_max{30};
 constexpr std::chrono::seconds fresh_max{1};
+constexpr std::chrono::seconds sweep_interval{5};
 constexpr std::size_t idle_per_origin_max = 256;
+constexpr std::chrono::seconds attempt_min{2};  // one address's least share of the time
 
 std::string bare_host(const Url& url) {
   if (url.host.size() > 2 && url.host.front() == '[')
@@ -26,24 +30,50 @@ std::string text(const ip::tcp::endpoint& e) {
   return (e.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(e.port());
 }
 
-std::string connect_sentence(const ip::tcp::endpoint& to, const ErrorCode& error) {
-  if (error == asio::error::connection_refused) return "connection refused by " + text(to);
-  if (error == asio::error::timed_out) return "timed out connecting to " + text(to);
-  return "cannot connect to " + text(to) + ": " + error.message();
+std::string text(SteadyClock::duration d) {
+  const auto ms = std::chrono::round<std::chrono::milliseconds>(d).count();
+  return ms >= 1000 ? std::to_string((ms + 500) / 1000) + " s" : std::to_string(ms) + " ms";
 }
 
-std::string handshake_sentence(const Url& url, const Stream& stream, const ErrorCode& error) {
-  const auto whom = url.host + ":" + std::to_string(url.port_number());
-  if (!stream.certificate_error().empty())
-    return "the certificate of " + whom + " was refused: " + stream.certificate_error();
-  auto s = "the TLS handshake with " + whom + " failed: " + error.message();
-  if (error.category() == asio::error::get_ssl_category() &&
-      ERR_GET_REASON(static_cast<unsigned long>(error.value())) == SSL_R_WRONG_VERSION_NUMBER)
-    s += " (does it speak plain HTTP?)";
-  return s;
+// "api.x (127.0.0.1:443)"; an address alone needs no second mention.
+std::string whom(const Url& url, const ip::tcp::endpoint& to) {
+  const auto host = bare_host(url);
+  return host == to.address().to_string() ? text(to) : host + " (" + text(to) + ")";
 }
 
 }  // namespace
+
+// One address of a destination.
+struct UpstreamPool::Attempt {
+  std::string origin;
+  ip::tcp::endpoint to;
+  SteadyClock::time_point begun, deadline;
+
+  std::string timed_out(const char* doing, const std::string& target) const {
+    return "timed out after " + text(SteadyClock::now() - begun) + " " + doing + " " + target;
+  }
+  std::string connect_sentence(const ErrorCode& error) const {
+    if (error == asio::error::connection_refused) return "connection refused by " + text(to);
+    if (error == asio::error::timed_out) return timed_out("connecting to", text(to));
+    return "cannot connect to " + text(to) + ": " + error.message();
+  }
+  std::string handshake_sentence(const Url& url, const Stream& stream,
+                                 const ErrorCode& error) const {
+    if (!stream.certificate_error().empty())
+      return "certificate of " + whom(url, to) + " was refused: " + stream.certificate_error();
+    if (error == asio::error::timed_out)
+      return timed_out("in the TLS handshake with", whom(url, to));
+    auto why = error.message();
+    const bool ended = error == asio::error::eof || error == asio::ssl::error::stream_truncated;
+    if (ended) why = "the connection was closed";
+    if (error.category() == asio::error::get_ssl_category()) {
+      const auto code = static_cast<unsigned long>(error.value());
+      if (const auto* reason = ERR_reason_error_string(code)) why = reason;
+      if (ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER) why += " (is it plain HTTP?)";
+    }
+    return "TLS handshake with " + whom(url, to) + " failed: " + why;
+  }
+};
 
 tl::expected<std::shared_ptr<asio::ssl::context>, std::string> make_upstream_tls(
     const std::vector<std::string>& roots) {
@@ -51,89 +81,100 @@ tl::expected<std::shared_ptr<asio::ssl::context>, std::string> make_upstream_tls
   context->set_verify_mode(asio::ssl::verify_peer);
   SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
   ErrorCode error;
+  // A machine without any system roots is no error: `roots` may be all it needs.
   context->set_default_verify_paths(error);
+  ERR_clear_error();
   for (const auto& file : roots) {
-    std::error_code missing;
-    if (!std::filesystem::exists(file, missing))
-      return tl::unexpected("tls.roots: cannot read " + file + ": no such file");
+    std::ifstream readable(file);
+    char first = 0;
+    if (!readable.get(first) && !readable.eof())
+      return tl::unexpected("tls.roots: cannot read " + file + ": " +
+                            std::generic_category().message(errno));
     context->load_verify_file(file, error);
-    if (error)
-      return tl::unexpected("tls.roots: " + file + " holds no PEM certificate: " + error.message());
+    ERR_clear_error();
+    if (error) return tl::unexpected("tls.roots: " + file + ": no certificate in it");
   }
   return context;
 }
 
 UpstreamPool::UpstreamPool(Deadlines& deadlines, std::shared_ptr<asio::ssl::context> tls,
                            const Config& config)
-    : deadlines_(deadlines), tls_(std::move(tls)), config_(config), sweeper_(deadlines.context()) {}
+    : deadlines_(deadlines),
+      tls_(std::move(tls)),
+      config_(config),
+      names_(deadlines.context()),
+      sweeper_(deadlines.context()) {}
 
 UpstreamConnectionPtr UpstreamPool::take_idle(const std::string& origin, Freshness freshness) {
   const auto found = idle_.find(origin);
-  if (found == idle_.end()) return nullptr;
+  if (freshness == Freshness::unused || found == idle_.end()) return nullptr;
   auto& connections = found->second;
   while (!connections.empty()) {
     // The one used last is the one least likely to be closed by now.
+    const auto idle = SteadyClock::now() - connections.back()->idle_since;
+    if (freshness == Freshness::guarded && idle >= fresh_max) break;  // the others are older still
     auto connection = std::move(connections.back());
     connections.pop_back();
-    const auto idle = SteadyClock::now() - connection->idle_since;
-    if (freshness == Freshness::guarded && idle >= fresh_max) break;  // the others are older still
     if (connection->stream.idle_and_open()) return connection;
   }
-  if (connections.empty()) idle_.erase(found);
   return nullptr;
-}
-
-Awaitable<tl::expected<std::vector<ip::tcp::endpoint>, std::string>> UpstreamPool::resolve(
-    const Url& url, SteadyClock::time_point deadline) {
-  const auto host = bare_host(url);
-  ErrorCode error;
-  const auto address = ip::make_address(host, error);
-  if (!error) co_return std::vector<ip::tcp::endpoint>{{address, url.port_number()}};
-  Timer timer(deadlines_.context(), deadline);
-  auto resolver = std::make_shared<Resolver>(deadlines_.context());
-  timer.async_wait([resolver](ErrorCode e) {
-    if (!e) resolver->cancel();
-  });
-  const auto [failed, results] = co_await resolver->async_resolve(
-      host, std::to_string(url.port_number()), ip::resolver_base::numeric_service, use_result);
-  if (failed == asio::error::operation_aborted)
-    co_return tl::unexpected("timed out looking up " + host);
-  if (failed) co_return tl::unexpected("cannot look up " + host + ": " + failed.message());
-  std::vector<ip::tcp::endpoint> endpoints;
-  for (const auto& r : results) endpoints.push_back(r.endpoint());
-  co_return endpoints;
 }
 
 Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acquire(
     const Url& url, Freshness freshness, SteadyClock::time_point deadline) {
-  const auto origin = url.origin();
-  if (auto idle = take_idle(origin, freshness)) {
+  Attempt attempt;
+  attempt.origin = url.origin();
+  if (auto idle = take_idle(attempt.origin, freshness)) {
     idle->reused = true;
     co_return std::move(idle);
   }
-  deadline = std::min(deadline, SteadyClock::now() + config_.connect_timeout);
-  const auto endpoints = co_await resolve(url, deadline);
-  if (!endpoints) co_return tl::unexpected(ConnectError{endpoints.error()});
-  std::string why = "no address for " + url.host;
-  for (const auto& endpoint : *endpoints) {
-    auto connection = std::make_unique<UpstreamConnection>(
-        Socket(deadlines_.context(), endpoint.protocol()), deadlines_, config_.header_max);
-    connection->origin = origin;
-    connection->stream.expires_at(deadline);
-    if (const auto error = co_await connection->stream.connect(endpoint)) {
-      why = connect_sentence(endpoint, error);
-      continue;
-    }
-    if (url.scheme == "https")
-      if (const auto error = co_await connection->stream.handshake_as_client(*tls_, bare_host(url)))
-        co_return tl::unexpected(ConnectError{handshake_sentence(url, connection->stream, error)});
-    connection->stream.expires_never();
-    co_return std::move(connection);
+  attempt.begun = SteadyClock::now();
+  deadline = std::min(deadline, attempt.begun + config_.connect_timeout);
+  const auto addresses = co_await names_.lookup(bare_host(url), deadline);
+  if (!addresses) co_return tl::unexpected(ConnectError{addresses.error()});
+
+  std::string why;
+  for (std::size_t i = 0; i < addresses->size(); ++i) {
+    // One address that swallows packets must not take the time of the others.
+    const auto now = SteadyClock::now();
+    const auto share = (deadline - now) / static_cast<int>(addresses->size() - i);
+    attempt.deadline =
+        std::min(deadline, now + std::max<SteadyClock::duration>(share, attempt_min));
+    attempt.to = ip::tcp::endpoint((*addresses)[i], url.port_number());
+    bool try_next = false;
+    auto opened = co_await open(url, attempt, try_next);
+    if (opened) co_return std::move(opened);
+    (why += why.empty() ? "" : "; ") += opened.error().why;
+    if (!try_next || SteadyClock::now() >= deadline) break;
   }
   co_return tl::unexpected(ConnectError{std::move(why)});
 }
 
+// Connects and shakes hands. `try_next`: may another address of the same host do better?
+Awaitable<UpstreamPool::Opened> UpstreamPool::open(const Url& url, const Attempt& attempt,
+                                                   bool& try_next) {
+  try_next = true;
+  auto connection = std::make_unique<UpstreamConnection>(Socket(deadlines_.context()), deadlines_,
+                                                         config_.header_max);
+  connection->origin = attempt.origin;
+  auto& stream = connection->stream;
+  stream.expires_at(attempt.deadline);
+  if (const auto error = co_await stream.connect(attempt.to))
+    co_return tl::unexpected(ConnectError{attempt.connect_sentence(error)});
+  if (url.scheme == "https")
+    if (const auto error = co_await stream.handshake_as_client(*tls_, bare_host(url))) {
+      try_next = stream.certificate_error().empty();
+      co_return tl::unexpected(ConnectError{attempt.handshake_sentence(url, stream, error)});
+    }
+  stream.expires_never();
+  co_return std::move(connection);
+}
+
 void UpstreamPool::release(UpstreamConnectionPtr connection) {
+  const auto& reader = connection->reader;
+  if (!reader.body_done() || !reader.head().keep_alive || reader.has_buffered() ||
+      !connection->stream.socket().is_open())
+    return;
   auto& connections = idle_[connection->origin];
   connection->idle_since = SteadyClock::now();
   connection->stream.expires_never();
@@ -152,7 +193,7 @@ void UpstreamPool::sweep() {
   }
   sweeping_ = !idle_.empty();
   if (!sweeping_) return;
-  sweeper_.expires_at(now + std::chrono::seconds(5));
+  sweeper_.expires_at(now + sweep_interval);
   sweeper_.async_wait([this](ErrorCode error) {
     if (!error) sweep();
   });

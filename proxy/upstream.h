@@ -12,6 +12,7 @@
 
 #include "config/config.h"
 #include "fingerprint/url.h"
+#include "proxy/dns.h"
 #include "proxy/message.h"
 #include "proxy/stream.h"
 
@@ -46,26 +47,30 @@ class UpstreamPool {
   UpstreamPool(Deadlines& deadlines, std::shared_ptr<asio::ssl::context> tls, const Config& config);
 
   enum class Freshness : std::uint8_t {
-    any,     // pass-through: any idle connection that looks open
-    guarded  // a new one, or one idle for less than 1 s and just checked for EOF
+    any,      // pass-through: any idle connection that looks open
+    guarded,  // a new one, or one idle for less than 1 s and just checked for EOF
+    unused    // always a new one: a tunnel must not begin in the middle of somebody's HTTP
   };
-  // `deadline` bounds look-up, connect and handshake together (and connect_timeout does).
+  // `deadline` bounds look-up, connect and handshake together (and connect_timeout does). Every
+  // address is tried in turn, each with its share of the time that is left.
   Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> acquire(
       const Url& url, Freshness freshness, SteadyClock::time_point deadline);
-  // Gives back a connection whose last exchange ended whole and keep-alive, with nothing buffered.
+  // Gives back a connection whose last exchange ended whole and keep-alive, with nothing buffered;
+  // any other is closed.
   void release(UpstreamConnectionPtr connection);
   // Closes idle connections older than 30 s; called by a timer of its own while any is idle.
   std::size_t idle() const;
 
  private:
-  using Resolver = asio::ip::basic_resolver<asio::ip::tcp, Executor>;
+  using Opened = tl::expected<UpstreamConnectionPtr, ConnectError>;
+  struct Attempt;
   UpstreamConnectionPtr take_idle(const std::string& origin, Freshness freshness);
-  Awaitable<tl::expected<std::vector<asio::ip::tcp::endpoint>, std::string>> resolve(
-      const Url& url, SteadyClock::time_point deadline);
+  Awaitable<Opened> open(const Url& url, const Attempt& attempt, bool& try_next);
   void sweep();
   Deadlines& deadlines_;
   std::shared_ptr<asio::ssl::context> tls_;
   const Config& config_;
+  NameLookup names_;
   Timer sweeper_;
   bool sweeping_ = false;
   std::unordered_map<std::string, std::deque<UpstreamConnectionPtr>> idle_;

@@ -69,7 +69,7 @@ class Admin(Case):
             if line.startswith("# TYPE "):
                 typed.add(line.split()[2])
             elif not line.startswith("#"):
-                self.assertRegex(line, r'^[a-z_]+(\{[a-z]+="[a-z_-]+"\})? [0-9.e+-]+$')
+                self.assertRegex(line, r'^[a-z_]+(\{[a-z]+="[^"]+"\})? [0-9.e+-]+$')
                 self.assertIn(re.match("[a-z_]+", line)[0], typed)
         self.assertEqual(ledger.metric('ledger_calls_total{status="executed"}'), 1)
 

@@ -1,0 +1,25 @@
+// The JSON bodies that the admin endpoint takes, read strictly: a misspelt member is refused, not
+// left out in silence.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+
+#include "admin/explain.h"
+#include "store/record.h"
+
+namespace ledger {
+
+// {"verdict": "executed" | "not_executed", "response": {"status", "headers", "body"}}.
+struct Resolution {
+  bool executed = false;
+  AnswerPtr answer;  // null: none was given
+};
+// `now` becomes the time of the answer. Error: one sentence that says what is accepted.
+tl::expected<Resolution, std::string> resolution_from(std::string_view body, Instant now);
+
+// {"method", "url", "headers", "body", "agent", "run"}.
+tl::expected<ExplainRequest, std::string> explain_request_from(std::string_view body);
+
+}  // namespace ledger

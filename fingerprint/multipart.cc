@@ -1,0 +1,108 @@
+// multipart/form-data (RFC 7578), whose syntax is RFC 2046 section 5.1.
+#include <algorithm>
+
+#include "fingerprint/body.h"
+#include "fingerprint/text.h"
+
+namespace ledger {
+namespace {
+
+// A token, or a quoted string without its quotes, off the front of `rest`.
+std::string take_value(std::string_view& rest) {
+  if (rest.empty() || rest.front() != '"') {
+    const auto token = rest.substr(0, rest.find(';'));
+    rest.remove_prefix(token.size());
+    return std::string(trim_text(token));
+  }
+  std::string value;
+  std::size_t i = 1;
+  for (; i < rest.size() && rest[i] != '"'; ++i) {
+    // Browsers send the backslashes of a Windows path as they are, so only these two are escapes.
+    const bool escape =
+        rest[i] == '\\' && i + 1 < rest.size() && (rest[i + 1] == '"' || rest[i + 1] == '\\');
+    if (escape) ++i;
+    value += rest[i];
+  }
+  rest.remove_prefix(std::min(rest.size(), i + 1));
+  rest.remove_prefix(std::min(rest.size(), rest.find(';')));
+  return value;
+}
+
+// A parameter of a header such as Content-Disposition (RFC 9110 section 5.6.6); the first of it.
+std::optional<std::string> parameter(std::string_view text, std::string_view wanted) {
+  auto rest = text.substr(std::min(text.size(), text.find(';')));
+  while (!rest.empty()) {
+    rest.remove_prefix(1);
+    const auto name = rest.substr(0, rest.find_first_of(";="));
+    rest.remove_prefix(name.size());
+    if (rest.empty() || rest.front() == ';') continue;  // no value
+    rest.remove_prefix(1);
+    rest = trim_text(rest);
+    auto value = take_value(rest);
+    if (same_text(trim_text(name), wanted)) return value;
+  }
+  return std::nullopt;
+}
+
+// The lines of a part's head, each ended by CRLF. False: a line that is no header field.
+bool read_head(std::string_view head, MultipartPart& part) {
+  while (!head.empty()) {
+    const auto line = head.substr(0, head.find("\r\n"));
+    head.remove_prefix(std::min(head.size(), line.size() + 2));
+    const auto colon = line.find(':');
+    if (colon == line.npos) return false;
+    const auto name = trim_text(line.substr(0, colon)), value = trim_text(line.substr(colon + 1));
+    if (same_text(name, "Content-Type")) part.type = value;
+    if (!same_text(name, "Content-Disposition")) continue;
+    part.name = parameter(value, "name").value_or("");
+    // Where both are there, the extended one is meant (RFC 6266 section 4.3).
+    part.filename = parameter(value, "filename*");
+    if (!part.filename) part.filename = parameter(value, "filename");
+  }
+  return true;
+}
+
+// What lies between two delimiters: the end of the delimiter's line, header fields, and then, where
+// there is any content, an empty line and the content.
+bool read_part(std::string_view text, MultipartPart& part) {
+  const auto line_end = text.find("\r\n");
+  if (line_end == text.npos || !trim_text(text.substr(0, line_end)).empty()) return false;
+  text.remove_prefix(line_end);
+  // Sought from the line's own CRLF on, since a part may have no header fields.
+  const auto blank = text.find("\r\n\r\n");
+  if (blank == text.npos) return text.ends_with("\r\n") && read_head(text.substr(2), part);
+  part.content = text.substr(blank + 4);
+  return blank == 0 || read_head(text.substr(2, blank), part);
+}
+
+}  // namespace
+
+std::optional<std::vector<MultipartPart>> parse_multipart(std::string_view content_type,
+                                                          std::string_view body) {
+  const auto boundary = parameter(content_type, "boundary");
+  if (!boundary || boundary->empty()) return std::nullopt;
+  const auto delimiter = "\r\n--" + *boundary;
+  const auto first = std::string_view(delimiter).substr(2);
+
+  // What precedes the first delimiter is a preamble, which means nothing.
+  auto rest = body;
+  if (rest.starts_with(first)) {
+    rest.remove_prefix(first.size());
+  } else {
+    const auto at = rest.find(delimiter);
+    if (at == rest.npos) return std::nullopt;
+    rest.remove_prefix(at + delimiter.size());
+  }
+
+  std::vector<MultipartPart> parts;
+  // `rest` begins right behind a delimiter; behind the closing one nothing has a meaning.
+  while (!rest.starts_with("--")) {
+    const auto end = rest.find(delimiter);
+    if (end == rest.npos || !read_part(rest.substr(0, end), parts.emplace_back()))
+      return std::nullopt;
+    rest.remove_prefix(end + delimiter.size());
+  }
+  return parts;
+}
+
+}  // namespace ledger

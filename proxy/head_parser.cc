@@ -1,0 +1,284 @@
+#include "proxy/head_parser.h"
+
+#include <algorithm>
+#include <boost/beast/http/basic_parser.hpp>
+#include <charconv>
+
+#include "proxy/syntax.h"
+
+namespace ledger {
+
+namespace http = boost::beast::http;
+using boost::beast::string_view;
+
+namespace {
+
+constexpr std::size_t fields_max = 256;
+constexpr std::size_t text_keep_max = 8 * 1024;  // an idle connection is small
+constexpr std::size_t fields_keep_max = 64;
+
+// Beast joins folded lines before it hands out the field, so they are looked for in the raw head
+// (RFC 9112 section 5.2). `text` has no bare LF: MessageReader has seen to that.
+bool has_fold(std::string_view text) {
+  for (auto at = text.find('\n'); at + 1 < text.size(); at = text.find('\n', at + 1))
+    if (text[at + 1] == ' ' || text[at + 1] == '\t') return true;
+  return false;
+}
+
+// Host = uri-host [ ":" port ] (RFC 9110 section 7.2); nothing that could be read as more.
+bool is_host(std::string_view s) {
+  const auto bad = [](unsigned char c) {
+    constexpr std::string_view delimiters = "/?#@\\<>\"{}|^`,";
+    return c <= ' ' || c >= 0x7f || delimiters.find(static_cast<char>(c)) != delimiters.npos;
+  };
+  if (std::any_of(s.begin(), s.end(), bad)) return false;
+  if (s.starts_with('[')) {
+    const auto end = s.find(']');
+    if (end == s.npos) return false;
+    s.remove_prefix(end + 1);
+    if (!s.empty() && s.front() != ':') return false;
+  }
+  if (s.find_first_of("[]") != s.npos) return false;
+  const auto colon = s.find(':');
+  return colon == s.npos || std::all_of(s.begin() + colon + 1, s.end(), is_digit);
+}
+
+// What Beast calls it, said for a person.
+std::string_view sentence(const ErrorCode& error) {
+  if (error == http::error::bad_line_ending) return "a bare CR in the header";
+  if (error == http::error::bad_method) return "a method that is no token, or no single space";
+  if (error == http::error::bad_target) return "a target with a character it must not have";
+  if (error == http::error::bad_version) return "a version other than HTTP/1.0 and HTTP/1.1";
+  if (error == http::error::bad_status) return "a malformed status line";
+  if (error == http::error::bad_reason) return "a control character in the status line";
+  if (error == http::error::bad_field) return "a header name that is no token";
+  if (error == http::error::bad_value) return "a header value that is malformed";
+  if (error == http::error::bad_content_length) return "a Content-Length that is not a number";
+  if (error == http::error::multiple_content_length) return "two different Content-Lengths";
+  if (error == http::error::bad_transfer_encoding)
+    return "Transfer-Encoding twice, or beside Content-Length";
+  return "a malformed header";
+}
+
+}  // namespace
+
+// Writes what it is given flat into the owner's buffers.
+template <bool isRequest>
+class HeadParser::Parser : public http::basic_parser<isRequest> {
+ public:
+  explicit Parser(HeadParser& owner) : to_(owner) {
+    this->body_limit(boost::none);
+    this->header_limit(UINT32_MAX);  // MessageReader bounds it
+  }
+
+ private:
+  Field keep(string_view name, string_view value) {
+    Field f{};
+    f.name = static_cast<std::uint32_t>(to_.text_.size());
+    f.name_size = static_cast<std::uint32_t>(name.size());
+    to_.text_.append(name.data(), name.size());
+    f.value = static_cast<std::uint32_t>(to_.text_.size());
+    f.value_size = static_cast<std::uint32_t>(value.size());
+    to_.text_.append(value.data(), value.size());
+    return f;
+  }
+  void on_request_impl(http::verb, string_view method, string_view target, int version,
+                       ErrorCode& error) override {
+    error = {};
+    to_.first_line_ = keep(method, target);
+    to_.version_ = version;
+  }
+  void on_response_impl(int status, string_view reason, int version, ErrorCode& error) override {
+    error = {};
+    to_.first_line_ = keep({}, reason);
+    to_.status_ = status;
+    to_.version_ = version;
+  }
+  void on_field_impl(http::field, string_view name, string_view value, ErrorCode& error) override {
+    error = {};
+    if (to_.fields_.size() >= fields_max)
+      error = http::error::header_limit;
+    else
+      to_.fields_.push_back(keep(name, value));
+  }
+  void on_header_impl(ErrorCode& error) override {
+    error = {};
+    to_.whole_ = true;
+  }
+  // Bodies never come here: only heads are put in.
+  void on_body_init_impl(boost::optional<std::uint64_t> const&, ErrorCode&) override {}
+  std::size_t on_body_impl(string_view body, ErrorCode&) override { return body.size(); }
+  void on_chunk_header_impl(std::uint64_t, string_view, ErrorCode&) override {}
+  std::size_t on_chunk_body_impl(std::uint64_t, string_view body, ErrorCode&) override {
+    return body.size();
+  }
+  void on_finish_impl(ErrorCode& error) override { error = {}; }
+
+  HeadParser& to_;
+};
+
+ReadError HeadParser::fail(ReadError error, std::string_view why) {
+  forget();
+  detail_.assign(why);
+  return error;
+}
+
+void HeadParser::forget() {
+  auto fields = std::move(head_.fields);
+  fields.clear();
+  head_ = Head();
+  head_.keep_alive = false;
+  head_.fields = std::move(fields);
+  detail_.clear();
+  fields_.clear();
+  text_.clear();
+  if (text_.capacity() > text_keep_max) text_.shrink_to_fit();
+  if (fields_.capacity() > fields_keep_max) {
+    fields_.shrink_to_fit();
+    head_.fields.shrink_to_fit();
+  }
+  first_line_ = {};
+  status_ = 0;
+  version_ = 11;
+  whole_ = false;
+}
+
+ReadError HeadParser::parse(std::string_view text, bool to_head) {
+  forget();
+  if (has_fold(text)) return fail(ReadError::malformed, "a folded header line");
+  const bool request = side_ == MessageReader::Side::requests;
+  auto error = request ? parse_fields<true>(text) : parse_fields<false>(text);
+  if (error != ReadError::none) return error;
+  build_views();
+  if (!request && status_ < 100) return fail(ReadError::malformed, "a status below 100");
+  error = check_host();
+  if (error != ReadError::none) return error;
+  read_connection();
+  return read_framing(to_head);
+}
+
+template <bool isRequest>
+ReadError HeadParser::parse_fields(std::string_view text) {
+  Parser<isRequest> parser(*this);
+  ErrorCode error;
+  constexpr std::size_t to_status = 12;  // "HTTP/1.1 200"
+  if (!isRequest && text.size() > to_status + 2 && text[to_status] == '\r') {
+    // Some servers leave out the space before an empty reason. It is harmless, and to refuse it
+    // would make an unknown outcome of an answer that is clear.
+    char line[to_status + 3];
+    std::copy_n(text.data(), to_status, line);
+    std::copy_n(" \r\n", 3, line + to_status);
+    parser.put(asio::buffer(line), error);
+    text.remove_prefix(to_status + 2);
+    if (error == http::error::need_more) error = {};
+  }
+  if (!error) parser.put(asio::buffer(text.data(), text.size()), error);
+  if (error == http::error::header_limit)
+    return fail(ReadError::head_too_large, "too many header fields");
+  if (error) return fail(ReadError::malformed, sentence(error));
+  if (!whole_) return fail(ReadError::malformed, "an incomplete header");
+  return ReadError::none;
+}
+
+void HeadParser::build_views() {
+  const std::string_view all(text_);
+  const auto first = all.substr(first_line_.name, first_line_.name_size);
+  const auto second = all.substr(first_line_.value, first_line_.value_size);
+  if (side_ == MessageReader::Side::requests) {
+    head_.method = first;
+    head_.target = second;
+  } else {
+    head_.reason = second;
+  }
+  head_.status = status_;
+  head_.version = version_;
+  for (const auto& f : fields_)
+    head_.fields.push_back(
+        {all.substr(f.name, f.name_size), trim_ows(all.substr(f.value, f.value_size))});
+}
+
+// RFC 9112 section 3.2: a 1.1 request without exactly one Host is refused.
+ReadError HeadParser::check_host() {
+  if (side_ == MessageReader::Side::responses) return ReadError::none;
+  std::size_t hosts = 0;
+  for (const auto& f : head_.fields)
+    if (iequals(f.name, "Host")) {
+      if (!is_host(f.value)) return fail(ReadError::malformed, "a Host that is not one");
+      ++hosts;
+    }
+  if (hosts > 1) return fail(ReadError::malformed, "two Host fields");
+  if (hosts == 0 && head_.version == 11 && head_.method != "CONNECT")
+    return fail(ReadError::malformed, "no Host field");
+  return ReadError::none;
+}
+
+// RFC 9112 section 9.3; RFC 9110 sections 7.8 and 10.1.1. What HTTP/1.0 does not know is ignored
+// there.
+void HeadParser::read_connection() {
+  bool close = false, keep = false, upgrade = false, named = false, proxy_close = false;
+  for (const auto& f : head_.fields) {
+    if (iequals(f.name, "Connection")) {
+      named = true;
+      close = close || list_has(f.value, "close");
+      keep = keep || list_has(f.value, "keep-alive");
+      upgrade = upgrade || list_has(f.value, "upgrade");
+    } else if (iequals(f.name, "Proxy-Connection")) {
+      proxy_close = proxy_close || list_has(f.value, "close");
+    } else if (iequals(f.name, "Expect")) {
+      head_.expect_continue =
+          head_.expect_continue || (head_.version == 11 && list_has(f.value, "100-continue"));
+    }
+  }
+  close = close || (!named && proxy_close);
+  head_.keep_alive = !close && (head_.version == 11 || keep);
+  head_.upgrade = upgrade && head_.version == 11 && head_.has("Upgrade");
+}
+
+// Content-Length and Transfer-Encoding (RFC 9112 section 6): anything that two parsers could read
+// in two ways is refused, lists of equal lengths included.
+ReadError HeadParser::read_lengths(bool& has_length, bool& chunked) {
+  for (const auto& f : head_.fields) {
+    if (iequals(f.name, "Content-Length")) {
+      std::uint64_t length = 0;
+      const auto* end = f.value.data() + f.value.size();
+      const auto [at, error] = std::from_chars(f.value.data(), end, length);
+      if (f.value.empty() || at != end || error != std::errc() || length > INT64_MAX)
+        return fail(ReadError::malformed, "a Content-Length that is not a number");
+      if (has_length && length != head_.content_length)
+        return fail(ReadError::malformed, "two different Content-Lengths");
+      has_length = true;
+      head_.content_length = length;
+    } else if (iequals(f.name, "Transfer-Encoding")) {
+      if (chunked) return fail(ReadError::malformed, "Transfer-Encoding stands twice");
+      if (!iequals(f.value, "chunked"))
+        return fail(ReadError::not_implemented, "a Transfer-Encoding other than chunked");
+      chunked = true;
+    }
+  }
+  if (has_length && chunked)
+    return fail(ReadError::malformed, "Content-Length and Transfer-Encoding together");
+  if (chunked && head_.version == 10)
+    return fail(ReadError::malformed, "Transfer-Encoding in HTTP/1.0");
+  return ReadError::none;
+}
+
+// RFC 9112 section 6.3.
+ReadError HeadParser::read_framing(bool to_head) {
+  bool has_length = false, chunked = false;
+  const auto error = read_lengths(has_length, chunked);
+  if (error != ReadError::none) return error;
+  const bool response = side_ == MessageReader::Side::responses;
+  const auto status = head_.status;
+  if (response && (to_head || status / 100 == 1 || status == 204 || status == 304))
+    head_.framing = Framing::none;
+  else if (chunked)
+    head_.framing = Framing::chunked;
+  else if (has_length)
+    head_.framing = Framing::length;
+  else
+    head_.framing = response ? Framing::until_close : Framing::none;
+  if (head_.framing == Framing::until_close) head_.keep_alive = false;
+  return ReadError::none;
+}
+
+}  // namespace ledger
