@@ -20,22 +20,24 @@ std::optional<std::string> inflate_as(int format, std::string_view bytes, std::s
   z.avail_in = static_cast<uInt>(bytes.size());
   std::string out;
   // Room for one byte more than may be shows that there is too much.
-  auto step = std::min(4 * bytes.size() + 256, max + 1);
+  const auto room_max = max + 1;
+  std::size_t filled = 0;
   int result = Z_OK;
-  while (result == Z_OK && out.size() <= max) {
-    const auto filled = out.size();
-    step = std::min({step, max + 1 - filled, std::size_t{1} << 30});
-    out.resize(filled + step);
+  while (result == Z_OK && filled <= max) {
+    // Grown only when full: a file of many small members must not clear the rest for each.
+    if (filled == out.size())
+      out.resize(std::min(room_max, filled == 0 ? 4 * bytes.size() + 256 : 2 * filled));
+    const auto step = std::min(out.size() - filled, std::size_t{1} << 30);
     z.next_out = reinterpret_cast<Bytef*>(out.data() + filled);
     z.avail_out = static_cast<uInt>(step);
     result = inflate(&z, Z_NO_FLUSH);
-    out.resize(out.size() - z.avail_out);
-    step = std::max<std::size_t>(out.size(), 256);
+    filled += step - z.avail_out;
     // A gzip file may have several members (RFC 1952 section 2.2).
     if (result == Z_STREAM_END && format == gzip_format && z.avail_in > 0)
       result = inflateReset(&z);
   }
-  const bool whole = result == Z_STREAM_END && z.avail_in == 0 && out.size() <= max;
+  const bool whole = result == Z_STREAM_END && z.avail_in == 0 && filled <= max;
+  out.resize(filled);
   inflateEnd(&z);
   if (!whole) return std::nullopt;
   return out;

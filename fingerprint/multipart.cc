@@ -1,5 +1,6 @@
 // multipart/form-data (RFC 7578), whose syntax is RFC 2046 section 5.1.
 #include <algorithm>
+#include <utility>
 
 #include "fingerprint/body.h"
 #include "fingerprint/text.h"
@@ -44,16 +45,32 @@ std::optional<std::string> parameter(std::string_view text, std::string_view wan
   return std::nullopt;
 }
 
-// The lines of a part's head, each ended by CRLF. False: a line that is no header field.
+// A field's name is one word. A folded line (RFC 5322 section 2.2.3) begins with white space, and
+// so has none: its bytes may mean anything to the upstream.
+bool is_field_name(std::string_view name) {
+  return !name.empty() && name.find_first_of(" \t\"") == name.npos;
+}
+
+bool is_blank(std::string_view line) { return trim_text(line).empty(); }
+
+// The lines of a part's head, each ended by CRLF. False: a line that is no header field, or a
+// second one of those that are identity, of which another reader may take the other.
 bool read_head(std::string_view head, MultipartPart& part) {
+  bool typed = false, disposed = false;
   while (!head.empty()) {
     const auto line = head.substr(0, head.find("\r\n"));
     head.remove_prefix(std::min(head.size(), line.size() + 2));
     const auto colon = line.find(':');
-    if (colon == line.npos) return false;
-    const auto name = trim_text(line.substr(0, colon)), value = trim_text(line.substr(colon + 1));
-    if (same_text(name, "Content-Type")) part.type = value;
+    // Some readers take a bare CR or LF for a line's end, and would see one field more.
+    if (line.find_first_of("\r\n") != line.npos) return false;
+    if (colon == line.npos || !is_field_name(line.substr(0, colon))) return false;
+    const auto name = line.substr(0, colon), value = trim_text(line.substr(colon + 1));
+    if (same_text(name, "Content-Type")) {
+      if (std::exchange(typed, true)) return false;
+      part.type = value;
+    }
     if (!same_text(name, "Content-Disposition")) continue;
+    if (std::exchange(disposed, true)) return false;
     part.name = parameter(value, "name").value_or("");
     // Where both are there, the extended one is meant (RFC 6266 section 4.3).
     part.filename = parameter(value, "filename*");
@@ -66,7 +83,7 @@ bool read_head(std::string_view head, MultipartPart& part) {
 // there is any content, an empty line and the content.
 bool read_part(std::string_view text, MultipartPart& part) {
   const auto line_end = text.find("\r\n");
-  if (line_end == text.npos || !trim_text(text.substr(0, line_end)).empty()) return false;
+  if (line_end == text.npos || !is_blank(text.substr(0, line_end))) return false;
   text.remove_prefix(line_end);
   // Sought from the line's own CRLF on, since a part may have no header fields.
   const auto blank = text.find("\r\n\r\n");
@@ -84,15 +101,12 @@ std::optional<std::vector<MultipartPart>> parse_multipart(std::string_view conte
   const auto delimiter = "\r\n--" + *boundary;
   const auto first = std::string_view(delimiter).substr(2);
 
-  // What precedes the first delimiter is a preamble, which means nothing.
-  auto rest = body;
-  if (rest.starts_with(first)) {
-    rest.remove_prefix(first.size());
-  } else {
-    const auto at = rest.find(delimiter);
-    if (at == rest.npos) return std::nullopt;
-    rest.remove_prefix(at + delimiter.size());
-  }
+  // What precedes the first delimiter is a preamble, which means nothing, unless it holds what a
+  // reader that takes a bare LF for a line's end would call a delimiter.
+  const auto start = body.find(first);
+  if (start == body.npos || (start > 0 && !body.substr(0, start).ends_with("\r\n")))
+    return std::nullopt;
+  auto rest = body.substr(start + first.size());
 
   std::vector<MultipartPart> parts;
   // `rest` begins right behind a delimiter; behind the closing one nothing has a meaning.
@@ -102,6 +116,9 @@ std::optional<std::vector<MultipartPart>> parse_multipart(std::string_view conte
       return std::nullopt;
     rest.remove_prefix(end + delimiter.size());
   }
+  // A line that goes on is no delimiter: others would read the body further than we did.
+  rest.remove_prefix(2);
+  if (!is_blank(rest.substr(0, rest.find("\r\n")))) return std::nullopt;
   return parts;
 }
 

@@ -198,7 +198,7 @@ def inflated(coding, body):
 
 
 def parameter(text, wanted):
-    for name, quoted_text, token in re.findall(r';\s*([^;=\s]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))',
+    for name, quoted_text, token in re.findall(r';\s*([^;=\s]+)\s*=\s*(?:"((?:[^"\\]|\\.|\\$)*)(?:"|$)|([^;]*))',
                                                text):
         if name.lower() == wanted:
             return re.sub(r'\\(["\\])', r"\1", quoted_text) if not token else token.strip()
@@ -211,9 +211,11 @@ def multipart(content_type, body):
         return None
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
     parts = []
+    if b"--" + boundary.encode() in pieces[0]:
+        return None
     for piece in pieces[1:]:
         if piece.startswith(b"--"):
-            return parts
+            return None if piece[2:].partition(b"\r\n")[0].strip(b" \t") else parts
         padding, found, rest = piece.partition(b"\r\n")
         rest = b"\r\n" + rest
         if not found or padding.strip(b" \t"):
@@ -224,9 +226,12 @@ def multipart(content_type, body):
         fields = {}
         for line in filter(None, head.decode("latin-1").split("\r\n")):
             name, colon, value = line.partition(":")
-            if not colon:
+            name = name.lower()
+            if not colon or not re.fullmatch(r'[^ \t"]+', name) or re.search("[\r\n]", line):
                 return None
-            fields[name.strip().lower()] = value.strip(" \t")
+            if name in fields and name in ("content-disposition", "content-type"):
+                return None
+            fields[name] = value.strip(" \t")
         disposition = fields.get("content-disposition", "")
         filename = parameter(disposition, "filename*")
         if filename is None:
