@@ -14,7 +14,7 @@ using boost::beast::string_view;
 namespace {
 
 constexpr std::size_t fields_max = 256;
-constexpr std::size_t text_keep_max = 8 * 1024;  // an idle connection is small
+constexpr std::size_t text_keep_max = 8'192;  // an idle connection is small
 constexpr std::size_t fields_keep_max = 64;
 
 // Beast joins folded lines before it hands out the field, so they are looked for in the raw head

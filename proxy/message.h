@@ -89,7 +89,7 @@ class MessageReader {
   // Appends at least one more piece of the body (de-chunked) to `out`, reading at most once from
   // the stream unless nothing decoded came of it; sets body_done() at its end. Trailers are
   // dropped. `max`: how many bytes to read at most in one go.
-  Awaitable<ReadError> read_body(std::string& out, std::size_t max = 64 * 1024);
+  Awaitable<ReadError> read_body(std::string& out, std::size_t max = 65'536);
   bool body_done() const;
 
   // Would read_body() give something (or the end) without waiting for the stream?

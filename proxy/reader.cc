@@ -12,8 +12,8 @@
 namespace ledger {
 namespace {
 
-constexpr std::size_t small_read = 8 * 1024;   // what a head usually fits in
-constexpr std::size_t large_read = 64 * 1024;  // a body that keeps coming
+constexpr std::size_t small_read = 8'192;   // what a head usually fits in
+constexpr std::size_t large_read = 65'536;  // a body that keeps coming
 
 // Bytes read and not used yet. Plain memory: a std::string would write zeros over all of it before
 // each read.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/write.hpp>
+#include <tuple>
 
 namespace ledger {
 namespace {
@@ -140,13 +141,18 @@ Awaitable<ErrorCode> Stream::connect(const asio::ip::tcp::endpoint& endpoint) {
 
 Awaitable<Transfer> Stream::read_some(asio::mutable_buffer buffer) {
   if (expired()) co_return Transfer{asio::error::timed_out};
+  // Asio waits for an event after it has read an end, and none follows: ends are remembered here.
+  if (ended_) co_return Transfer{ended_};
   const Pending pending(*this);
+  Transfer got;
   if (tls_) {
-    const auto [error, n] = co_await tls_->async_read_some(buffer, use_result);
-    co_return Transfer{result(error), n};
+    std::tie(got.error, got.bytes) = co_await tls_->async_read_some(buffer, use_result);
+  } else {
+    std::tie(got.error, got.bytes) = co_await socket_.async_read_some(buffer, use_result);
   }
-  const auto [error, n] = co_await socket_.async_read_some(buffer, use_result);
-  co_return Transfer{result(error), n};
+  if (got.error && got.error != asio::error::operation_aborted) ended_ = got.error;
+  got.error = result(got.error);
+  co_return got;
 }
 
 // What the kernel takes at once, which is nearly always everything: it saves a turn through the
@@ -246,6 +252,7 @@ Awaitable<ErrorCode> Stream::handshake_as_server(asio::ssl::context& context) {
 }
 
 bool Stream::idle_and_open() {
+  if (ended_) return false;
   char byte = 0;
   if (!tls_) {
     const auto n = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);

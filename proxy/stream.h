@@ -126,6 +126,7 @@ class Stream {
   SteadyClock::time_point deadline_ = SteadyClock::time_point::max();
   int pending_ = 0;         // operations under way
   bool timed_out_ = false;  // the deadline cancelled them
+  ErrorCode ended_;         // how reading ended, once it has
   std::string certificate_error_;
 };
 
