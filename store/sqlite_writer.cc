@@ -8,7 +8,8 @@
 namespace ledger::sqlite {
 namespace {
 
-constexpr std::size_t counted_ids_max = 8192;  // written at once when there are more
+constexpr std::size_t counted_ids_max = 8192;           // written at once when there are more
+constexpr std::chrono::milliseconds counts_retry{250};  // after counts could not be written
 
 class TaskJob final : public Job {
  public:
@@ -90,7 +91,9 @@ void Writer::count(const std::vector<CountDelta>& deltas, std::function<void()> 
       for (const auto& delta : deltas) add_to(counts_[delta.id], delta.add);
       if (done) counts_done_.push_back(std::move(done));
       if (first) counts_due_at_ = std::chrono::steady_clock::now() + settings_.counts_delay;
-      if (first || counts_.size() > counted_ids_max) wake_.notify_one();
+      const bool many = counts_.size() > counted_ids_max && !counts_failed_;
+      if (many) counts_due_at_ = std::chrono::steady_clock::now();
+      if (first || many) wake_.notify_one();
       return;
     }
   }
@@ -137,7 +140,8 @@ void Writer::put_back(const std::unordered_map<Digest, Counts>& counts,
     if (!stopping_ && !broken_) {
       for (const auto& [id, add] : counts) add_to(counts_[id], add);
       for (auto& done : dones) counts_done_.push_back(std::move(done));
-      counts_due_at_ = std::chrono::steady_clock::now() + settings_.counts_delay;
+      counts_due_at_ = std::chrono::steady_clock::now() + counts_retry;
+      counts_failed_ = true;
       return;
     }
   }
@@ -156,11 +160,11 @@ void Writer::loop() {
 
 bool Writer::counts_due() const {
   if (counts_.empty() && counts_done_.empty()) return false;
-  return stopping_ || counts_.size() > counted_ids_max ||
-         std::chrono::steady_clock::now() >= counts_due_at_;
+  return stopping_ || std::chrono::steady_clock::now() >= counts_due_at_;
 }
 
 std::unique_ptr<Job> Writer::take_counts() {
+  counts_failed_ = false;
   return std::make_unique<CountsJob>(*this, std::exchange(counts_, {}),
                                      std::exchange(counts_done_, {}));
 }

@@ -126,6 +126,7 @@ class Writer {
   std::unordered_map<Digest, Counts> counts_;
   std::vector<std::function<void()>> counts_done_;
   std::chrono::steady_clock::time_point counts_due_at_{};
+  bool counts_failed_ = false;  // to be tried again at counts_due_at_, not sooner
   bool restart_wal_ = false;
   std::condition_variable tried_restart_;
   bool stopping_ = false;

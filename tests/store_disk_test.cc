@@ -127,7 +127,7 @@ TEST_CASE("one record that does not fit does not take the others of its batch do
   auto store = house.open();
   // Held in its `done`, the writer lets the rest gather into one batch.
   std::promise<void> in_done, go_on;
-  store->replace(claim(id_of(0), store->now()), [&](ReplaceResult) {
+  store->replace(claim(id_of(0), store->now()), [&](const ReplaceResult&) {
     in_done.set_value();
     go_on.get_future().wait();
   });

@@ -81,7 +81,10 @@ std::unique_ptr<Store> open(const std::string& path, bool create = false) {
 }
 
 // --- in a child
-std::string given_store() { return getenv("LEDGER_TEST_STORE"); }
+std::string given_store() {
+  const char* path = getenv("LEDGER_TEST_STORE");
+  return path ? path : "";
+}
 void say(const std::string& words) {
   REQUIRE(write(words_fd, words.data(), words.size()) == static_cast<ssize_t>(words.size()));
 }
@@ -137,6 +140,7 @@ TEST_CASE("processes that make the store at the same moment agree on its secret"
   for (int round = 0; round < 5; ++round) {
     TempFolder folder;
     std::vector<std::unique_ptr<Child>> children;
+    children.reserve(4);
     for (int i = 0; i < 4; ++i)
       children.push_back(std::make_unique<Child>("child: makes the store", folder.file()));
     for (auto& child : children) REQUIRE(child->hear(5) == "ready");

@@ -13,7 +13,7 @@ struct SpaceHouse {
     SqliteOptions options;
     options.full_durability = full_durability;
     options.clock = clock.clock();
-    options.checkpoint_bytes = 256 * 1024;
+    options.checkpoint_bytes = std::uint64_t{256} * 1024;
     auto opened = SqliteStore::open(folder.file(), options);
     REQUIRE_MESSAGE(opened, opened.error().message);
     store = std::move(*opened);
@@ -84,7 +84,7 @@ TEST_CASE("the write-ahead log stays bounded while it is written without a pause
       return;
     }
     auto write = claim(id_of(mine * 0x9e3779b97f4a7c15), house.clock.now());
-    house.store->replace(std::move(write), [&](ReplaceResult) {
+    house.store->replace(std::move(write), [&](const ReplaceResult&) {
       longest = std::max(longest.load(), house.store->metrics().wal_bytes.load());
       more();
     });

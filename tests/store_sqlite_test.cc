@@ -32,7 +32,7 @@ struct House {
 class Gate {
  public:
   Gate(Store& store, const Digest& id, Instant now) {
-    store.replace(claim(id, now), [this](ReplaceResult) {
+    store.replace(claim(id, now), [this](const ReplaceResult&) {
       entered_.set_value();
       open_.get_future().wait();
       left_.set_value();
@@ -110,19 +110,19 @@ TEST_CASE("at the end every call that was made is answered once") {
   std::atomic<int> answered{0}, refused{0};
   std::promise<void> entered, go_on;
   Store* closing = store.get();
-  store->replace(claim(id_of(0), house.clock.now()), [&](ReplaceResult) {
+  store->replace(claim(id_of(0), house.clock.now()), [&](const ReplaceResult&) {
     entered.set_value();
     go_on.get_future().wait();
   });
   entered.get_future().wait();
   for (std::uint64_t i = 1; i <= 300; ++i) {
-    store->replace(claim(id_of(i), house.clock.now()), [&, i](ReplaceResult result) {
+    store->replace(claim(id_of(i), house.clock.now()), [&, i](const ReplaceResult& result) {
       if (result && result->swapped) ++answered;
       // Some of these find the store closing.
       closing->replace(claim(id_of(i + 1000), house.clock.now()),
-                       [&](ReplaceResult more) { more ? ++answered : ++refused; });
+                       [&](const ReplaceResult& more) { more ? ++answered : ++refused; });
     });
-    store->load(id_of(i), [&](LoadResult result) { result ? ++answered : ++refused; });
+    store->load(id_of(i), [&](const LoadResult& result) { result ? ++answered : ++refused; });
     store->count({{id_of(i), {1, 0, 0, 0}}}, [&] { ++answered; });
   }
   std::thread ending([&] { store.reset(); });
@@ -215,7 +215,8 @@ TEST_CASE("a heartbeat gets through a queue that never empties") {
       if (--running == 0) over.set_value();
       return;
     }
-    store->replace(claim(id_of(number++), house.clock.now()), [&](ReplaceResult) { more(); });
+    store->replace(claim(id_of(number++), house.clock.now()),
+                   [&](const ReplaceResult&) { more(); });
   };
   for (int i = 0; i < 1000; ++i) more();
   CHECK(store->heartbeat(*instance) == true);
