@@ -3,9 +3,12 @@ find_package(Python3 COMPONENTS Interpreter)
 set(e2e_tests
   guard
   outcomes
+  doubt
+  store
   identity
   pass
   framing
+  peers
   admin
   cli
   drain

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -124,12 +125,12 @@ class Upstream:
     """A threaded HTTP/1.1 server. `handler(request, connection)` returns (status, headers, body), or does
     what it likes with the connection and returns None (which ends it)."""
 
-    def __init__(self, handler=None, tls=None):
+    def __init__(self, handler=None, tls=None, port=0):
         self.handler = handler or self.count_up
         self.requests = []
         self.lock = threading.Lock()
         self.tls = tls
-        self.server = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.server = socket.create_server(("127.0.0.1", port), backlog=256)
         self.port = self.server.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -243,8 +244,14 @@ class Ledger:
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="ledger-e2e-"))
         self.store = store or f"sqlite:{self.directory}/ledger.db"
         self.config, self.listen, self.admin_listen, self.admin_extra = config, listen, "127.0.0.1:0", admin
-        self.process = None
-        self.start()
+        self.process, self.final_log = None, None
+        try:
+            self.start()
+        except BaseException:
+            if self.process:
+                self.show_log()
+                self.close()
+            raise
 
     @property
     def file(self):
@@ -272,6 +279,7 @@ class Ledger:
 
         self.ports, self.admin_port = eventually(ports, "the proxy's start")
         self.port = self.ports[0]
+        eventually(lambda: self.admin("GET", "/readyz").status == 200, "a store that can be written")
         # A restart keeps its addresses.
         self.listen, self.admin_listen = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.admin_port}"
 
@@ -279,6 +287,16 @@ class Ledger:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE)
+
+    def restart(self):
+        """Again on the same store and the same ports; from a stop, a kill, or running."""
+        if self.process.poll() is None:
+            self.stop()
+        self.start()
+
+    def show_log(self):
+        text = self.final_log if self.final_log is not None else (self.directory / "log").read_text()
+        print(f"\n--- log of {self.directory}\n{text}---", file=sys.stderr)
 
     def kill(self):
         self.process.kill()
@@ -293,7 +311,7 @@ class Ledger:
                 self.process.kill()
                 self.process.wait()
         code = self.process.returncode
-        text = (self.directory / "log").read_text()
+        self.final_log = text = (self.directory / "log").read_text()
         self.log.close()
         if self.own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -358,7 +376,18 @@ class Case(unittest.TestCase):
     def ledger(self, config="", **more):
         ledger = Ledger(config, **more)
         self.addCleanup(ledger.close)
+        self.ledgers.append(ledger)
         return ledger
+
+    def run(self, result=None):
+        self.ledgers = []
+        result = self.defaultTestResult() if result is None else result
+        before = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > before:
+            for ledger in self.ledgers:
+                ledger.show_log()
+        return result
 
     def in_parallel(self, *calls):
         """Runs the calls at once; their results in order."""

@@ -1,5 +1,6 @@
 """One effect, whatever the agent does. The upstream's count is the proof."""
 import gzip
+import json
 import socket
 import threading
 
@@ -48,6 +49,18 @@ class Once(Case):
         self.assertEqual([a.ledger for a in answers], ["executed", "replayed", "replayed"])
         self.assertEqual(up.effects, 1)
 
+    def test_five_repeats_are_one_effect_by_a_mount_and_by_an_own_port_too(self):
+        up = self.upstream()
+        ledger = self.ledger(f'mounts: {{ /stripe: {{ upstream: "{up.url}" }} }}\n'
+                             f'listeners: [ {{ listen: "127.0.0.1:0", upstream: "{up.url}" }} ]\n' + route(up))
+        for effects, (path, port) in enumerate((("/stripe/v1/charges", None), ("/v1/charges", ledger.ports[1])), 1):
+            body = b'{"amount":%d}' % effects
+            answers = [ledger.direct("POST", path, body, {"Content-Type": "application/json"}, port=port) for _ in range(5)]
+            self.assertEqual([a.ledger for a in answers], ["executed"] + ["replayed"] * 4)
+            self.assertEqual([a["Ledger-Attempt"] for a in answers], ["1", "2", "3", "4", "5"])
+            self.assertEqual(({a.body for a in answers}, {a["Ledger-Route"] for a in answers}), ({answers[0].body}, {"charge_card"}))
+            self.assertEqual((up.effects, up.requests[-1].target), (effects, "/v1/charges"))
+
     def test_fifty_calls_at_once_are_one_effect_and_share_its_answer(self):
         up = self.upstream()
         gate = Gate(up.count_up)
@@ -62,6 +75,9 @@ class Once(Case):
         self.assertEqual(statuses(answers), {"executed": 1, "joined": 49})
         self.assertEqual({a.body for a in answers}, {answers[0].body})
         self.assertEqual(sorted(int(a["Ledger-Attempt"]) for a in answers), list(range(1, 51)))
+        record = eventually(lambda: (r := ledger.record(answers[0]["Ledger-Key"]))["attempts"] == 50 and r, "the counts")
+        self.assertEqual([record[n] for n in ("executed", "blocked", "replayed", "joined")], [1, 49, 0, 49])
+        self.assertEqual(ledger.metric("ledger_waiters"), 0)
 
     def test_a_restart_in_between_does_not_send_again(self):
         up = self.upstream()
@@ -95,6 +111,43 @@ class Once(Case):
         again = ledger.charge(up)
         self.assertEqual((again.ledger, again.status, up.effects), ("replayed", 200, 1))
 
+    def test_a_repeat_joins_the_call_whose_client_has_left(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger(route(up))
+        raw = request_bytes("POST", up.url + "/v1/charges", "x", {"Content-Type": "application/json"}, b'{"amount":49}')
+        with socket.create_connection(("127.0.0.1", ledger.port)) as client:
+            client.sendall(raw)
+            gate.wait_for_call()
+        again = self.in_parallel(lambda: ledger.charge(up))
+        eventually(lambda: ledger.metric("ledger_waiters") == 1, "the repeat waits")
+        gate.opened.set()
+        [answer] = again.get()
+        self.assertEqual((answer.ledger, answer.status, answer["Ledger-Attempt"], up.effects), ("joined", 200, "2", 1))
+
+    def test_a_second_proxy_waits_for_the_first_ones_execution(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        one = self.ledger(route(up))
+        two = self.ledger(route(up), store=one.store)
+        impatient = self.ledger(route(up, "wait: 200ms"), store=one.store)
+        first = self.in_parallel(lambda: one.charge(up))
+        gate.wait_for_call()
+        refused = impatient.charge(up)
+        self.assertEqual((refused.status, refused.slug, refused.ledger), (409, "in-flight", "in-flight"))
+        # One of these two asks the store for all of its process; the other waits for that one.
+        others = self.in_parallel(*[lambda: two.charge(up)] * 2)
+        eventually(lambda: two.metric("ledger_waiters") == 1, "both calls are in the second proxy")
+        gate.opened.set()
+        answers = first.get() + others.get()
+        self.assertEqual((up.effects, {a.status for a in answers}, {a.body for a in answers}), (1, {200}, {answers[0].body}))
+        self.assertEqual(answers[0].ledger, "executed")
+        self.assertLessEqual({a.ledger for a in answers[1:]}, {"joined", "replayed"})
+        self.assertEqual({p.charge(up).ledger for p in (one, two, impatient)}, {"replayed"})
+        self.assertEqual(up.effects, 1)
+
     def test_two_proxies_on_one_file_make_one_effect(self):
         up = self.upstream()
         gate = Gate(up.count_up)
@@ -120,6 +173,14 @@ class Once(Case):
             answers = [ledger.proxied(method, up.url + "/x", b"{}" if method != "GET" else b"") for _ in range(2)]
             self.assertEqual((method, up.effects - before, answers[1].ledger), (method, effects, last))
             self.assertIsNone(answers[1]["Ledger-Route"])
+            self.assertEqual(answers[1]["Ledger-Key"] is None, last == "passed")
+
+    def test_the_defaults_say_which_methods_are_guarded(self):
+        up = self.upstream()
+        ledger = self.ledger("defaults: { DELETE: once, POST: pass }")
+        self.assertEqual([ledger.proxied(m, up.url + "/x").ledger for m in ("DELETE", "DELETE", "POST", "POST")],
+                         ["executed", "replayed", "passed", "passed"])
+        self.assertEqual(up.effects, 3)
 
 
 class Policies(Case):
@@ -129,6 +190,34 @@ class Policies(Case):
         answers = [ledger.charge(up) for _ in range(4)]
         self.assertEqual([a.ledger for a in answers], ["executed", "executed", "replayed", "replayed"])
         self.assertEqual((up.effects, answers[3].body), (2, answers[1].body))
+
+    def test_parallel_calls_join_even_where_max_would_allow_another_execution(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger(route(up, "max: 2"))
+        calls = self.in_parallel(*[lambda: ledger.charge(up)] * 5)
+        gate.wait_for_call()
+        eventually(lambda: ledger.metric("ledger_waiters") == 4, "4 calls wait")
+        gate.opened.set()
+        self.assertEqual((statuses(calls.get()), up.effects), ({"executed": 1, "joined": 4}, 1))
+        later = [ledger.charge(up) for _ in range(3)]
+        self.assertEqual(([a.ledger for a in later], up.effects), (["executed", "replayed", "replayed"], 2))
+
+    def test_rejected_calls_do_not_count_towards_max(self):
+        up = self.upstream(lambda r, c: (402, {}, b""))
+        ledger = self.ledger(route(up, "max: 2"))
+        self.assertEqual([ledger.charge(up).status for _ in range(3)], [402] * 3)
+        up.handler = up.count_up
+        answers = [ledger.charge(up) for _ in range(4)]
+        self.assertEqual(([a.ledger for a in answers], up.effects), (["executed", "executed", "replayed", "replayed"], 5))
+
+    def test_a_ttl_of_300_ms_is_over_after_300_ms(self):
+        up = self.upstream()
+        ledger = self.ledger(route(up, "ttl: 300ms"))
+        ledger.charge(up)
+        eventually(lambda: ledger.charge(up).ledger == "executed", "the record's expiry", 5)
+        self.assertEqual(up.effects, 2)
 
     def test_after_its_ttl_a_call_is_new(self):
         up = self.upstream()
@@ -144,6 +233,8 @@ class Policies(Case):
         ledger.charge(up)
         blocked = ledger.charge(up)
         self.assertEqual((blocked.status, blocked.slug, blocked.ledger, up.effects), (409, "duplicate-blocked", "blocked", 1))
+        record = eventually(lambda: (r := ledger.record(blocked["Ledger-Key"]))["attempts"] == 2 and r, "the counts")
+        self.assertEqual([record[n] for n in ("executed", "blocked", "replayed", "joined")], [1, 1, 0, 0])
         self.assertEqual((blocked["x-should-retry"], blocked["stripe-should-retry"]), ("false", "false"))
 
     def test_refuse_does_not_wait_for_what_is_in_flight(self):
@@ -157,7 +248,8 @@ class Policies(Case):
         self.assertEqual((refused.status, refused.slug, refused.ledger), (409, "in-flight", "in-flight"))
         self.assertTrue(int(refused["Retry-After"]) >= 1)
         gate.opened.set()
-        self.assertEqual(first.get()[0].status, 200)
+        self.assertEqual((first.get()[0].status, up.effects), (200, 1))
+        self.assertEqual((ledger.charge(up).ledger, up.effects), ("replayed", 1))
 
     def test_a_duplicate_waits_no_longer_than_wait(self):
         up = self.upstream()
@@ -187,8 +279,11 @@ class Policies(Case):
         up = self.upstream(lambda r, c: (200, {"X-Kept": "yes"}, big))
         ledger = self.ledger(route(up, "response_max: 4KiB"))
         first, second = ledger.charge(up), ledger.charge(up)
-        self.assertEqual((first.body, first.broken), (big, False))
+        self.assertEqual((first.body, first["X-Kept"], first.ledger, first.broken), (big, "yes", "executed", False))
         self.assertEqual((second.status, second.slug, up.effects), (409, "answer-not-stored", 1))
+        record = ledger.record(first["Ledger-Key"])
+        self.assertEqual((record["state"], record["status"]), ("completed", 200))
+        self.assertIn('"X-Kept"', json.dumps(record))
 
 
 class Answers(Case):
@@ -239,6 +334,19 @@ class Answers(Case):
         ledger = self.ledger(route(up))
         answers = [ledger.charge(up) for _ in range(2)]
         self.assertEqual([(a.status, a["X-A"], a.body) for a in answers], [(204, "b", b"")] * 2)
+        self.assertEqual(up.effects, 1)
+
+    def test_an_interim_answer_is_not_the_answer(self):
+        def early(_request, connection):
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+                               b"HTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\nmade")
+            return None
+
+        up = self.upstream(early)
+        ledger = self.ledger(route(up))
+        answers = [ledger.charge(up) for _ in range(2)]
+        self.assertEqual([(a.status, a.body, a["Link"], a.ledger) for a in answers],
+                         [(201, b"made", None, "executed"), (201, b"made", None, "replayed")])
         self.assertEqual(up.effects, 1)
 
     def test_an_http_1_0_client_is_served(self):

@@ -1,8 +1,8 @@
 """What makes two calls the same."""
 import gzip
-import json
+import zlib
 
-from harness import Case, main
+from harness import Case, Gate, main, reset
 
 UUID = "8f14e45f-ceea-467f-a0e6-1b2c3d4e5f60"
 
@@ -32,6 +32,7 @@ class Identity(Case):
     def test_json_is_compared_by_value(self):
         ledger = self.proxy()
         same = [('{"a":49,"b":[1,2]}', ' { "b" : [1.0, 2e0] , "a":4.9e1 }'), ('{"x":0.1}', '{"x":0.10000000000000001}'),
+                ('{"price":49.99}', '{"price":49.989999999999995}'), ('{"sum":0.3}', '{"sum":0.30000000000000004}'),
                 ('{"s":"\\u00e9\\/"}', '{"s":"é/"}'), ('{"z":-0}', '{"z":0.0}'), ('{"e":1e400}', '{"e":10e399}')]
         for one, other in same:
             self.assertEqual(self.effects(ledger, self.json(one), self.json(other)), 1, (one, other))
@@ -72,6 +73,8 @@ class Identity(Case):
         packed = (gzip.compress(b'{"a": 5}'), {"Content-Type": "application/json", "Content-Encoding": "gzip"})
         self.assertEqual(self.effects(ledger, packed, self.json('{"a":5}')), 1)
         self.assertEqual(self.up.requests[-1].body, packed[0])
+        deflated = (zlib.compress(b'{"a": 5.0}'), {"Content-Type": "application/json", "Content-Encoding": "deflate"})
+        self.assertEqual(self.effects(ledger, deflated, self.json('{"a":5}')), 0)
 
     def test_ignored_fields_vary_freely(self):
         ledger = self.proxy('ignore: ["body:/trace", "body:/items/*/at", "form:metadata[id]", "query:ts"]')
@@ -102,6 +105,14 @@ class Identity(Case):
             self.assertEqual(self.effects(ledger, *[(body, {"Idempotency-Key": prefix + UUID[:-1] + d}) for d in "123"]), 1)
             self.assertEqual(self.up.requests[-1]["Idempotency-Key"], prefix + UUID[:-1] + "1")
 
+    def test_an_sdk_s_random_idempotency_key_does_not_tie_two_calls_together(self):
+        ledger = self.proxy()
+        for key in (UUID, "stainless-python-retry-" + UUID):
+            answers = [ledger.proxied("POST", self.up.url + "/x", body, {"Idempotency-Key": key}) for body in (b"a" + key.encode(), b"b" + key.encode())]
+            self.assertEqual([a.ledger for a in answers], ["executed"] * 2)
+            self.assertEqual(ledger.record(answers[0]["Ledger-Key"])["key_source"], "fingerprint")
+        self.assertEqual(self.up.effects, 4)
+
     def test_a_chosen_idempotency_key_is_explicit(self):
         ledger = self.proxy()
         for key in ("order-1", "order-" + UUID):
@@ -109,6 +120,7 @@ class Identity(Case):
             self.assertEqual(ledger.proxied("POST", self.up.url + "/x", b"a", {"Idempotency-Key": key}).ledger, "replayed")
             other = ledger.proxied("POST", self.up.url + "/x", b"b", {"Idempotency-Key": key})
             self.assertEqual((other.status, other.slug), (422, "key-reused"))
+            self.assertEqual(self.up.requests[-1]["Idempotency-Key"], key)
             self.assertEqual(ledger.record(first["Ledger-Key"])["key_source"], "idempotency-key")
         self.assertEqual(self.up.effects, 2)
 
@@ -123,6 +135,36 @@ class Identity(Case):
         call = lambda body: ledger.proxied("POST", self.up.url + "/x", body, {"Ledger-Key": "k-1", "Idempotency-Key": "other"})
         self.assertEqual([call(b).status for b in (b"bad", b"good", b"good", b"third")], [400, 200, 200, 422])
         self.assertEqual(self.up.effects, 2)
+
+    def test_ledger_key_wins_over_the_routes_template(self):
+        ledger = self.proxy('key: "${body:/id}"')
+        answers = [ledger.proxied("POST", self.up.url + "/x", b"{}", {"Ledger-Key": "k", "Content-Type": "application/json"}) for _ in range(2)]
+        self.assertEqual([a.ledger for a in answers], ["executed", "replayed"])
+        self.assertEqual(ledger.record(answers[0]["Ledger-Key"])["key_source"], "header")
+        self.assertEqual((self.up.effects, self.up.requests[0]["Ledger-Key"]), (1, None))
+
+    def test_a_key_names_one_call_while_it_runs_and_while_it_is_in_doubt(self):
+        ledger = self.proxy()
+        call = lambda body: ledger.proxied("POST", self.up.url + "/x", body, {"Ledger-Key": "k"})
+        gate = Gate(lambda r, c: reset(c))
+        self.up.handler = gate
+        first = self.in_parallel(lambda: call(b"one"))
+        gate.wait_for_call()
+        running = call(b"two")
+        self.assertEqual((running.status, running.slug, running.json()["state"]), (422, "key-reused", "in_flight"))
+        gate.opened.set()
+        self.assertEqual(first.get()[0].slug, "outcome-unknown")
+        doubtful = call(b"two")
+        self.assertEqual((doubtful.status, doubtful.slug, doubtful.json()["state"], doubtful.ledger), (422, "key-reused", "in_doubt", "mismatch"))
+        self.assertEqual((call(b"one").slug, self.up.effects), ("in-doubt", 1))
+
+    def test_explicit_keys_live_within_their_route_and_scope(self):
+        ledger = self.ledger(f'routes: [ {{ name: a, match: "POST {self.up.url}/a/**" }}, {{ name: b, match: "POST {self.up.url}/b/**" }} ]')
+        key = {"Ledger-Key": "order-1"}
+        self.assertEqual(self.effects(ledger, ("/a/1", b"x", key), ("/b/1", b"x", key), ("/c/1", b"x", key), ("/c/2", b"x", key),
+                                      ("/a/1", b"x", {**key, "Authorization": "Bearer other"})), 5)
+        reused = ledger.proxied("POST", self.up.url + "/a/2", b"x", key)
+        self.assertEqual((reused.status, reused.slug, self.up.effects), (422, "key-reused", 5))
 
     def test_an_intended_second_call_has_an_occurrence(self):
         ledger = self.proxy()
@@ -150,6 +192,42 @@ class Identity(Case):
         for agent in ("one", "two", "one"):
             ledger.direct("POST", "/m/a", b"z", {"Ledger-Agent": agent})
         self.assertEqual(self.up.effects - before, 2)
+
+    def test_the_caller_is_named_by_the_proxy_s_user_or_by_the_headers_of_a_mount(self):
+        ledger = self.ledger(f'mounts: {{ /m: {{ upstream: "{self.up.url}" }} }}\nroutes: [ {{ name: r, match: "POST /**", scope: [run] }} ]')
+        named = lambda answer: [ledger.record(answer["Ledger-Key"])[n] or "" for n in ("agent", "run")]
+        for user, expected in (("bot.run-7:x", ["bot", "run-7"]), ("bot.v2.run-8:x", ["bot.v2", "run-8"]), ("solo:x", ["solo", ""])):
+            self.assertEqual(named(ledger.charge(self.up, user=user)), expected)
+        self.assertEqual(self.up.effects, 3)
+        answers = [ledger.direct("POST", "/m/v1/charges", b"z", {"Ledger-Agent": "bot", "Ledger-Run": run}) for run in ("run-7", "run-9", "run-7")]
+        self.assertEqual(([a.ledger for a in answers], named(answers[1])), (["executed", "executed", "replayed"], ["bot", "run-9"]))
+        # The run that a proxy's user names and the one that a header names are one.
+        self.assertEqual(ledger.proxied("POST", self.up.url + "/v1/charges", b"z", user="bot.run-7:x").ledger, "replayed")
+        self.assertEqual(self.up.effects, 5)
+
+    def test_what_is_meant_for_the_proxy_is_never_forwarded(self):
+        ledger = self.ledger(f'mounts: {{ /m: {{ upstream: "{self.up.url}" }} }}\nroutes: [ {{ name: once, match: "POST /**" }} ]')
+        ours = {"Ledger-Occurrence": "2", "Ledger-Agent": "a", "Ledger-Run": "r", "Ledger-Token": "t", "Ledger-Other": "o",
+                "Proxy-Authorization": "Basic Ym90LnJ1bjp4", "Proxy-Connection": "keep-alive"}
+        for method in ("POST", "PUT"):
+            ledger.proxied(method, self.up.url + "/x", b"{}", {**ours, "Ledger-Key": "1", "X-Mine": "m"})
+            ledger.direct(method, "/m/y", b"{}", {**ours, "Ledger-Key": "2", "X-Mine": "m"})
+        self.assertEqual(self.up.effects, 4)
+        for request in self.up.requests:
+            names = {name.lower() for name, _ in request.headers}
+            self.assertEqual((request.method, {n for n in names if n.startswith(("ledger-", "proxy-"))}), (request.method, set()))
+            self.assertEqual((request["X-Mine"], "via" in names), ("m", True))
+
+    def test_of_json_rpc_only_a_tools_call_is_guarded(self):
+        ledger = self.proxy()
+        initialize = self.json('{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}')
+        tool = self.json('{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"send_email","arguments":{"to":"bob"}}}')
+        other = self.json('{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"send_email","arguments":{"to":"eve"}}}')
+        call = lambda message: ledger.proxied("POST", self.up.url + "/mcp", *message)
+        self.assertEqual([call(initialize).ledger for _ in range(2)], ["passed"] * 2)
+        self.assertEqual([call(tool).ledger for _ in range(2)], ["executed", "replayed"])
+        self.assertEqual(call(other).ledger, "executed")
+        self.assertEqual(self.up.effects, 4)
 
     def test_headers_that_choose_the_account_or_operation_are_part_of_the_call(self):
         ledger = self.proxy("headers: [X-Shop]")

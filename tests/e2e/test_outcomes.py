@@ -1,11 +1,13 @@
 """Never "failed" when the truth is "unknown", and never sent twice on a guess."""
 import pathlib
+import shutil
 import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 
-from harness import Case, Gate, eventually, main, reset, statuses
+from harness import Case, DEADLINE, Gate, eventually, main, request_bytes, reset, statuses
 
 
 def route(upstream, more=""):
@@ -43,6 +45,17 @@ class Released(Case):
         self.assertIn("refused", problem["detail"])
         self.assertEqual(ledger.record(answer["Ledger-Key"])["state"], "released")
         self.assertEqual(up.effects, 0)
+
+    def test_once_the_destination_is_there_the_same_call_goes_through(self):
+        port = closed_port()
+        ledger = self.ledger()
+        url = f"http://127.0.0.1:{port}/x"
+        dead = [ledger.proxied("POST", url, b"{}") for _ in range(2)]
+        self.assertEqual([(a.status, a.slug, a.ledger) for a in dead], [(502, "upstream-unreachable", "executed")] * 2)
+        up = self.upstream(port=port)
+        alive = [ledger.proxied("POST", url, b"{}") for _ in range(2)]
+        self.assertEqual([(a.status, a.ledger) for a in alive], [(200, "executed"), (200, "replayed")])
+        self.assertEqual((up.effects, {a["Ledger-Key"] for a in dead + alive}), (1, {dead[0]["Ledger-Key"]}))
 
     def test_those_who_joined_share_the_rejection(self):
         up = self.upstream()
@@ -113,6 +126,75 @@ class Unknown(Case):
             self.assertEqual(ledger.records()[0]["state"], "in_doubt")
             self.assertEqual((ledger.charge(up).ledger, up.effects), ("in-doubt", 1))
 
+    def test_a_client_that_has_the_head_never_gets_an_answer_that_looks_whole(self):
+        endings = {"closed": lambda c: None, "reset": reset}
+        framings = {"length": b"Content-Length: 100\r\n\r\nhalf", "chunked": b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"}
+        for name, end, framing in [(f"{f}, {e}", endings[e], framings[f]) for e in endings for f in framings]:
+            go_on = threading.Event()
+
+            def broken(_request, connection, end=end, framing=framing, go_on=go_on):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + framing)
+                go_on.wait(DEADLINE)
+                end(connection)
+
+            with self.subTest(name):
+                up = self.upstream(broken)
+                ledger = self.ledger(route(up))
+                got = b""
+                with socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE) as client:
+                    client.sendall(request_bytes("POST", up.url + "/v1/charges", "x", {"Content-Type": "application/json"}, b'{"amount":49}'))
+                    while b"half" not in got:
+                        got += client.recv(4096)
+                    go_on.set()
+                    try:
+                        while more := client.recv(4096):
+                            got += more
+                    except ConnectionError:
+                        pass
+                head, body = got.split(b"\r\n\r\n", 1)
+                self.assertIn(b" 200 ", head.split(b"\r\n")[0] + b" ")
+                self.assertLess(len(body), 100)
+                self.assertFalse(body.endswith(b"0\r\n\r\n"), body)
+                self.assert_in_doubt(ledger, up, ledger.records()[0]["id"])
+
+    def test_those_who_joined_share_the_doubt(self):
+        up = self.upstream()
+        gate = Gate(lambda r, c: reset(c))
+        up.handler = gate
+        ledger = self.ledger(route(up))
+        calls = self.in_parallel(*[lambda: ledger.charge(up)] * 4)
+        gate.wait_for_call()
+        eventually(lambda: ledger.metric("ledger_waiters") == 3, "3 calls wait")
+        gate.opened.set()
+        answers = calls.get()
+        self.assertEqual((statuses(answers), up.effects), ({"executed": 1, "joined": 3}, 1))
+        self.assertEqual({(a.status, a.slug, a.json()["safe_to_retry"], a["x-should-retry"]) for a in answers},
+                         {(502, "outcome-unknown", False, "false")})
+
+    def test_a_late_answer_does_not_pass_the_fence_of_a_later_execution(self):
+        late, read, calls = threading.Event(), threading.Event(), []
+
+        def handler(request, connection):
+            calls.append(request)
+            if len(calls) > 1:
+                return 200, {}, b"second"
+            late.wait(DEADLINE)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nfirst")
+            connection.recv(1)  # until the proxy has read it and closed
+            read.set()
+            return None
+
+        up = self.upstream(handler)
+        ledger = self.ledger(route(up, "timeout: 300ms"))
+        key = ledger.charge(up)["Ledger-Key"]
+        self.assertEqual(ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": "not_executed"}).status, 200)
+        second = ledger.charge(up)
+        self.assertEqual((second.body, second.ledger), (b"second", "executed"))
+        late.set()
+        self.assertTrue(read.wait(DEADLINE))
+        again = ledger.charge(up)
+        self.assertEqual((again.body, again.ledger, up.effects), (b"second", "replayed", 2))
+
     def test_the_caller_is_told_at_the_time_out_and_the_late_answer_settles_the_record(self):
         up = self.upstream()
         gate = Gate(up.count_up)
@@ -141,11 +223,99 @@ class Unknown(Case):
         self.assert_in_doubt(ledger, up, record["id"])
         gate.opened.set()
 
+    def test_who_waits_for_another_proxy_that_dies_is_told_at_once(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        one = self.ledger(route(up))
+        two = self.ledger(route(up), store=one.store)
+        self.in_parallel(lambda: one.charge(up))
+        gate.wait_for_call()
+        waiting = self.in_parallel(*[lambda: two.charge(up)] * 2)
+        eventually(lambda: two.metric("ledger_waiters") == 1, "both calls are in the second proxy")
+        one.kill()
+        self.assertEqual([(a.status, a.slug, a.ledger) for a in waiting.get()], [(409, "in-doubt", "in-doubt")] * 2)
+        self.assert_in_doubt(two, up, two.records()[0]["id"])
+        gate.opened.set()
+
     def test_outcomes_are_the_routes_to_say(self):
         up = self.upstream(lambda r, c: (404 if r.target == "/gone" else 500, {}, b""))
         ledger = self.ledger(route(up, "outcomes: { completed: [404], released: [500] }"))
         self.assertEqual([ledger.charge(up, path="/gone").ledger for _ in range(2)], ["executed", "replayed"])
         self.assertEqual([ledger.charge(up, path="/x").ledger for _ in range(2)], ["executed", "executed"])
+
+
+    def test_a_single_status_beats_its_class(self):
+        def handler(request, _connection):
+            return int(request.target[1:4]), {"Retry-After": "1"} if "later" in request.target else {}, b""
+
+        up = self.upstream(handler)
+        ledger = self.ledger(route(up, "outcomes: { completed: [409], in_doubt: [202, 4xx], released: [404, 502] }"))
+        for path, expected in (("/200", "replayed"), ("/202", "in-doubt"), ("/409", "replayed"), ("/400", "in-doubt"),
+                               ("/404", "executed"), ("/502", "executed"), ("/503later", "executed"), ("/503", "in-doubt"), ("/500", "in-doubt")):
+            self.assertEqual((path, [ledger.charge(up, path=path).ledger for _ in range(2)]), (path, ["executed", expected]))
+        named = self.ledger(route(up, "outcomes: { in_doubt: [503] }"))
+        self.assertEqual([named.charge(up, path="/503later").ledger for _ in range(2)], ["executed", "in-doubt"])
+
+
+class Problems(Case):
+    def assert_problem(self, answer, slug, status, safe, state, route="charge", key=True):
+        problem = answer.json()
+        self.assertEqual((answer.status, answer["Content-Type"]), (status, "application/problem+json"))
+        known = {"type", "title", "status", "detail", "safe_to_retry", "message", "error"}
+        known |= ({"key"} if key else set()) | ({"route"} if route else set()) | ({"state"} if state else set())
+        self.assertEqual((slug, set(problem)), (slug, known))
+        self.assertEqual([problem["type"], problem["status"], problem["safe_to_retry"], problem.get("state"), problem.get("route")],
+                         ["urn:ledger:" + slug, status, safe, state, route])
+        self.assertTrue(problem["title"] and problem["detail"])
+        self.assertEqual(problem["message"], problem["detail"])
+        self.assertEqual(problem["error"], {"type": slug, "code": slug, "message": problem["detail"]})
+        self.assertEqual(problem.get("key"), answer["Ledger-Key"])
+        self.assertEqual(answer["Ledger-Route"], route)
+        should = None if safe else "false"
+        self.assertEqual((answer["x-should-retry"], answer["stripe-should-retry"]), (should, should))
+        self.assertIsNotNone(answer["Via"])
+
+    def test_every_problem_says_what_it_is_in_the_words_of_each_kind_of_reader(self):
+        up = self.upstream()
+        ledger = self.ledger("routes:\n" + "".join(
+            f'  - {{ name: {name}, match: "POST {up.url}/{name}"{", " + more if more else ""} }}\n' for name, more in (
+                ("block", "on_duplicate: block"), ("tiny", "body_max: 4B"), ("big", "response_max: 4B"),
+                ("keyed", 'key: "${body:/id}"'), ("slow", "timeout: 200ms, on_in_flight: refuse"), ("charge", ""))))
+        ledger.charge(up, path="/block")
+        self.assert_problem(ledger.charge(up, path="/block"), "duplicate-blocked", 409, False, "completed", "block")
+        self.assert_problem(ledger.charge(up, path="/tiny"), "body-too-large", 413, False, None, "tiny", key=False)
+        ledger.charge(up, path="/big")
+        self.assert_problem(ledger.charge(up, path="/big"), "answer-not-stored", 409, False, "completed", "big")
+        self.assert_problem(ledger.charge(up, path="/keyed"), "key-missing", 400, False, None, "keyed", key=False)
+        ledger.charge(up, path="/charge", headers={"Ledger-Key": "a"})
+        self.assert_problem(ledger.charge(up, b"other", path="/charge", headers={"Ledger-Key": "a"}), "key-reused", 422, False, "completed")
+        gate = Gate(up.count_up)
+        up.handler = gate
+        first = self.in_parallel(lambda: ledger.charge(up, path="/charge"))
+        gate.wait_for_call()
+        waited = self.in_parallel(lambda: ledger.charge(up, path="/slow"))
+        gate.wait_for_call()
+        self.assert_problem(waited.get()[0], "outcome-unknown", 504, False, "in_doubt", "slow")
+        gate.opened.set()
+        first.get()
+        up.handler = lambda r, c: reset(c)
+        self.assert_problem(ledger.charge(up, b"x", path="/charge"), "outcome-unknown", 502, False, "in_doubt")
+        self.assert_problem(ledger.charge(up, b"x", path="/charge"), "in-doubt", 409, False, "in_doubt")
+        self.assert_problem(ledger.proxied("POST", f"http://127.0.0.1:{closed_port()}/"), "upstream-unreachable", 502, True, "released", route=None)
+
+    def test_what_is_still_in_flight_is_said_with_a_time_to_come_back(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger(route(up, "on_in_flight: refuse"))
+        first = self.in_parallel(lambda: ledger.charge(up))
+        gate.wait_for_call()
+        answer = ledger.charge(up)
+        self.assert_problem(answer, "in-flight", 409, True, "in_flight")
+        self.assertRegex(answer["Retry-After"], "^[1-9][0-9]*$")
+        gate.opened.set()
+        first.get()
 
 
 class Resolved(Case):
@@ -178,6 +348,40 @@ class Resolved(Case):
         self.assertEqual(answer.json()["state"], "released")
         self.assertEqual((ledger.charge(up).ledger, up.effects), ("executed", 2))
 
+    def test_a_recorded_500_that_was_resolved_as_executed_is_not_given_any_more(self):
+        up = self.upstream(lambda r, c: (500, {}, b"oops"))
+        ledger = self.ledger(route(up))
+        key = ledger.charge(up)["Ledger-Key"]
+        self.assertEqual(ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": "executed"}).status, 200)
+        again = ledger.charge(up)
+        self.assertEqual((again.status, again.slug, up.effects), (409, "answer-not-stored", 1))
+
+    def test_only_what_is_in_doubt_can_be_resolved(self):
+        up = self.upstream()
+        ledger = self.ledger(route(up))
+
+        def resolve(key, verdict="not_executed"):
+            return ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": verdict}).status
+
+        completed = ledger.charge(up)["Ledger-Key"]
+        up.handler = lambda r, c: (400, {}, b"")
+        released = ledger.charge(up, b"2")["Ledger-Key"]
+        gate = Gate(up.count_up)
+        up.handler = gate
+        calls = self.in_parallel(lambda: ledger.charge(up, b"3"))
+        gate.wait_for_call()
+        [running] = [r["id"] for r in ledger.records() if r["state"] == "in_flight"]
+        self.assertEqual([resolve(k) for k in (completed, released, running, "0" * 64)], [409, 409, 409, 404])
+        self.assertEqual(ledger.admin("DELETE", f"/api/records/{running}").status, 409)
+        gate.opened.set()
+        calls.get()
+        self.assertEqual((ledger.charge(up).ledger, ledger.charge(up, b"3").ledger, up.effects), ("replayed", "replayed", 3))
+
+    def test_a_verdict_that_is_none_settles_nothing(self):
+        up, ledger, key = self.doubtful()
+        self.assertEqual(ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": "perhaps"}).status, 400)
+        self.assertEqual((ledger.record(key)["state"], ledger.charge(up).slug, up.effects), ("in_doubt", "in-doubt", 1))
+
     def test_an_expired_doubt_is_forgotten_only_where_the_route_says_so(self):
         up, ledger, key = self.doubtful("in_doubt_ttl: 500ms")
         eventually(lambda: ledger.charge(up).ledger == "executed", "the doubt's expiry")
@@ -209,6 +413,68 @@ class UpstreamKey(Case):
         keys = {r["Idempotency-Key"] for r in up.requests}
         self.assertEqual((len(keys), None in keys), (2, False))
 
+    def test_a_retry_sends_the_first_ones_bytes_with_this_callers_credentials(self):
+        up = self.upstream(lambda r, c: reset(c))
+        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key, scope: none"))
+        ledger.charge(up, b'{"a":1,"b":2}', {"Authorization": "Bearer old"}, path="/c?x=1&y=2")
+        up.handler = up.count_up
+        again = ledger.charge(up, b'{ "b": 2.0, "a": 1 }', {"Authorization": "Bearer new"}, path="/c?y=2&x=1")
+        self.assertEqual((again.status, again.ledger, again["Ledger-Attempt"]), (200, "executed", "2"))
+        self.assertEqual({(r.target, r.body, r["Content-Type"], r["Idempotency-Key"]) for r in up.requests},
+                         {("/c?x=1&y=2", b'{"a":1,"b":2}', "application/json", up.requests[0]["Idempotency-Key"])})
+        self.assertEqual([r["Authorization"] for r in up.requests], ["Bearer old", "Bearer new"])
+
+    def test_a_retry_that_is_rejected_or_not_sent_leaves_the_doubt(self):
+        up = self.upstream(lambda r, c: reset(c))
+        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key"))
+        key = ledger.charge(up)["Ledger-Key"]
+        # It closes its connection: the next one must be refused.
+        up.handler = lambda r, c: c.sendall(b"HTTP/1.1 400 Bad\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad")
+        rejected = ledger.charge(up)
+        self.assertEqual((rejected.status, ledger.record(key)["state"]), (400, "in_doubt"))
+        up.close()
+        not_sent = ledger.charge(up)
+        self.assertEqual((not_sent.slug, ledger.record(key)["state"]), ("upstream-unreachable", "in_doubt"))
+        back = self.upstream(port=up.port)
+        self.assertEqual((ledger.charge(up).status, ledger.record(key)["state"]), (200, "completed"))
+        self.assertEqual(len({r["Idempotency-Key"] for r in up.requests + back.requests}), 1)
+
+    def test_a_kill_in_flight_is_sent_again_under_the_same_key(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key"))
+        self.in_parallel(lambda: ledger.charge(up))
+        gate.wait_for_call()
+        ledger.kill()
+        gate.opened.set()
+        ledger.start()
+        self.assertEqual([ledger.charge(up).ledger for _ in range(2)], ["executed", "replayed"])
+        self.assertEqual((up.effects, len({r["Idempotency-Key"] for r in up.requests})), (2, 1))
+
+    def test_past_the_keys_life_at_the_upstream_nothing_is_sent_again(self):
+        up = self.upstream(lambda r, c: reset(c))
+        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key, upstream_key_ttl: 500ms"))
+        ledger.charge(up)
+        held = eventually(lambda: (a := ledger.charge(up)).ledger == "in-doubt" and a, "the key's end")
+        self.assertEqual((held.status, held.slug), (409, "in-doubt"))
+        sent = up.effects
+        self.assertEqual((ledger.charge(up).ledger, up.effects), ("in-doubt", sent))
+
+    def test_every_fresh_execution_has_a_key_of_its_own(self):
+        up = self.upstream(lambda r, c: (400, {}, b""))
+        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key, max: 2, in_doubt: hold"))
+        ledger.charge(up)  # released
+        up.handler = up.count_up
+        ledger.charge(up)
+        up.handler = lambda r, c: reset(c)
+        key = ledger.charge(up)["Ledger-Key"]  # below max; in doubt
+        self.assertEqual(ledger.charge(up).ledger, "in-doubt")
+        ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": "not_executed"})
+        up.handler = up.count_up
+        self.assertEqual([ledger.charge(up).ledger for _ in range(2)], ["executed", "replayed"])
+        self.assertEqual((up.effects, len({r["Idempotency-Key"] for r in up.requests})), (4, 4))
+
     def test_a_409_is_unknown_there(self):
         up = self.upstream(lambda r, c: (409, {}, b"in progress"))
         ledger = self.ledger(route(up, "upstream_key: Idempotency-Key"))
@@ -219,6 +485,7 @@ class UpstreamKey(Case):
 class Certificates(Case):
     def certificate(self, subject_alt_name):
         directory = pathlib.Path(tempfile.mkdtemp(prefix="ledger-tls-"))
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                         "-keyout", directory / "key.pem", "-out", directory / "cert.pem", "-days", "2",
                         "-subj", "/CN=test", "-addext", f"subjectAltName={subject_alt_name}"],
@@ -226,6 +493,30 @@ class Certificates(Case):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
         return directory / "cert.pem", context
+
+    def test_an_upstream_whose_certificate_a_local_ca_signed_is_called_over_tls(self):
+        directory = pathlib.Path(tempfile.mkdtemp(prefix="ledger-tls-"))
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
+
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
+
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test CA")
+        openssl("req", *key, "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=leaf")
+        openssl("x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "leaf.pem",
+                "-days", "2", "-extfile", "san")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(directory / "leaf.pem", directory / "leaf.key")
+        up = self.upstream(tls=context)
+        mounts = f'mounts: {{ /s: {{ upstream: "{up.url}" }} }}'
+        stranger, friend = self.ledger(mounts), self.ledger(f'{mounts}\ntls: {{ roots: ["{directory}/ca.pem"] }}')
+        refused = stranger.direct("POST", "/s/x", b"{}")
+        self.assertEqual((refused.slug, refused.json()["safe_to_retry"], up.effects), ("upstream-unreachable", True, 0))
+        self.assertIn("certificate", refused.json()["detail"])
+        answers = [friend.direct("POST", "/s/x", b"{}") for _ in range(2)]
+        self.assertEqual(([(a.status, a.ledger) for a in answers], up.effects), ([(200, "executed"), (200, "replayed")], 1))
 
     def test_a_verified_upstream_is_called_over_tls(self):
         file, context = self.certificate("IP:127.0.0.1")

@@ -1,0 +1,147 @@
+"""What is in doubt stays in doubt until an answer or a person settles it, whatever comes late or in between."""
+import threading
+
+from harness import Case, DEADLINE, Gate, eventually, main, reset, statuses
+
+JSON = {"Content-Type": "application/json"}
+
+
+def route(upstream, more=""):
+    return f'routes: [ {{ name: charge, match: "POST {upstream.url}/**"{", " + more if more else ""} }} ]'
+
+
+class Retry(Case):
+    """Routes whose upstream deduplicates by a key: there a call in doubt is sent again."""
+
+    def doubtful(self, more=""):
+        up = self.upstream(lambda r, c: reset(c))
+        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key" + more))
+        first = ledger.charge(up)
+        self.assertEqual(first.slug, "outcome-unknown")
+        return up, ledger
+
+    def test_a_route_may_hold_all_the_same(self):
+        up, ledger = self.doubtful(", in_doubt: hold")
+        up.handler = up.count_up
+        self.assertEqual((ledger.charge(up).slug, up.effects), ("in-doubt", 1))
+
+    def test_repeats_at_once_are_one_retry(self):
+        up, ledger = self.doubtful()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        calls = self.in_parallel(*[lambda: ledger.charge(up)] * 10)
+        gate.wait_for_call()
+        eventually(lambda: ledger.metric("ledger_waiters") == 9, "9 calls wait")
+        gate.opened.set()
+        self.assertEqual((statuses(calls.get()), up.effects), ({"executed": 1, "joined": 9}, 2))
+
+
+class Late(Case):
+    """An execution that was given up, and answers after its record was settled otherwise."""
+
+    def setUp(self):
+        self.up = self.upstream()
+        self.may_answer, self.was_read = threading.Event(), threading.Event()
+
+        def slow_at_first(_request, connection):
+            if self.up.effects > 1:
+                return 200, JSON, b'"later"'
+            assert self.may_answer.wait(60)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\n\"first\"")
+            connection.recv(1)  # the proxy closes once it has read all of it
+            self.was_read.set()
+
+        self.up.handler = slow_at_first
+        self.proxy = self.ledger(route(self.up, "timeout: 300ms"))
+        answer = self.proxy.charge(self.up)
+        self.assertEqual((answer.status, answer.slug), (504, "outcome-unknown"))
+        self.key = answer["Ledger-Key"]
+
+    def let_the_first_end(self):
+        self.may_answer.set()
+        self.assertTrue(self.was_read.wait(DEADLINE), "the late answer was not read")
+        # It goes to the store in the step in which it closes; another call's claim comes behind it there.
+        self.assertEqual(self.proxy.charge(self.up, path="/another").ledger, "executed")
+
+    def test_it_does_not_pass_the_fence_after_a_delete(self):
+        self.assertEqual(self.proxy.admin("DELETE", f"/api/records/{self.key}").status, 204)
+        second = self.proxy.charge(self.up)
+        self.assertEqual((second.ledger, second.json()), ("executed", "later"))
+        self.let_the_first_end()
+        again = self.proxy.charge(self.up)
+        self.assertEqual((again.json(), self.up.effects), ("later", 3))
+
+    def test_it_does_not_undo_a_persons_verdict(self):
+        answer = self.proxy.admin("POST", f"/api/records/{self.key}/resolve", {"verdict": "executed"})
+        self.assertEqual((answer.status, answer.json()["state"]), (200, "completed"))
+        self.let_the_first_end()
+        self.assertEqual(self.proxy.charge(self.up).slug, "answer-not-stored")
+        self.assertEqual((self.proxy.record(self.key)["state"], self.up.effects), ("completed", 2))
+
+
+class Together(Case):
+    """Those who joined share the outcome, whatever it is; nobody is elected to try again."""
+
+    def share(self, handler, more=""):
+        up = self.upstream()
+        gate = Gate(handler)
+        up.handler = gate
+        ledger = self.ledger(route(up, more))
+        calls = self.in_parallel(*[lambda: ledger.charge(up)] * 5)
+        gate.wait_for_call()
+        eventually(lambda: ledger.metric("ledger_waiters") == 4, "4 calls wait")
+        gate.opened.set()
+        answers = calls.get()
+        self.assertEqual((statuses(answers), up.effects), ({"executed": 1, "joined": 4}, 1))
+        self.assertEqual(len({a["Ledger-Key"] for a in answers}), 1)
+        return answers
+
+    def test_a_500_is_given_to_all(self):
+        self.assertEqual([(a.status, a.body) for a in self.share(lambda r, c: (500, {}, b"oops"))], [(500, b"oops")] * 5)
+
+    def test_an_answer_that_was_too_long_to_keep_is_the_leaders_alone(self):
+        answers = self.share(lambda r, c: (200, {}, b"x" * 5000), "response_max: 1KiB")
+        leader = [a for a in answers if a.ledger == "executed"]
+        self.assertEqual([a.body for a in leader], [b"x" * 5000])
+        self.assertEqual({a.slug for a in answers if a.ledger == "joined"}, {"answer-not-stored"})
+
+    def test_a_time_out_is_told_to_all(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger(route(up, "timeout: 2s"))
+        calls = self.in_parallel(*[lambda: ledger.charge(up)] * 3)
+        eventually(lambda: ledger.metric("ledger_waiters") == 2, "2 calls wait")
+        answers = calls.get()
+        gate.opened.set()
+        self.assertEqual((statuses(answers), up.effects), ({"executed": 1, "joined": 2}, 1))
+        self.assertEqual({(a.status, a.slug) for a in answers}, {(504, "outcome-unknown")})
+
+
+class Named(Case):
+    """The same explicit key with another body is refused while the first call counts."""
+
+    def call(self, ledger, up, body):
+        return ledger.proxied("POST", up.url + "/x", body, {"Ledger-Key": "order-1"})
+
+    def assert_refused(self, answer):
+        self.assertEqual((answer.status, answer.slug, answer.ledger), (422, "key-reused", "mismatch"))
+
+    def test_in_doubt_it_is_refused(self):
+        up = self.upstream(lambda r, c: reset(c))
+        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key"))
+        self.call(ledger, up, b"one")
+        up.handler = up.count_up
+        self.assert_refused(self.call(ledger, up, b"two"))
+        self.assertEqual((self.call(ledger, up, b"one").ledger, up.effects), ("executed", 2))
+
+    def test_after_its_expiry_the_key_takes_another_body(self):
+        up = self.upstream()
+        ledger = self.ledger(route(up, "ttl: 500ms"))
+        self.call(ledger, up, b"one")
+        eventually(lambda: self.call(ledger, up, b"two").status == 200, "the record's expiry")
+        self.assertEqual(up.bodies(), [b"one", b"two"])
+
+
+if __name__ == "__main__":
+    main()
