@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/terminal.h"
+#include "guard/operate.h"
 
 namespace ledger::cli {
 namespace {
@@ -84,6 +85,12 @@ int clear(const ClearOptions& options) {
     return refuse("clear forgets records: add --yes where nobody can be asked", usage);
   const auto store = open_existing(options.store, options);
   if (!store) return store.error();
+  // What a killed proxy left is in doubt, not in flight. How long it stays so is for the proxy that
+  // knows the route to say; here it is kept.
+  const Policy unknown;
+  const auto settled =
+      settle_orphans(**store, [&](const Record&) -> const Policy& { return unknown; });
+  if (!settled) return refuse(settled.error().message);
   if (!options.yes) {
     const auto routes = (*store)->stats();
     if (!routes) return refuse(routes.error().message);

@@ -103,6 +103,7 @@ void read_document(Reader& in, const YAML::Node& document, Config& config) {
   read_settings(in, top, top_settings(), config);
   config.defaults.pass = config.defaults.once;
   config.defaults.pass.guarded = false;
+  config.defaults.pass.timeout = Duration::zero();
 
   const auto all = bound_addresses(top, config);
   check_collisions(in, all);

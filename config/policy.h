@@ -51,7 +51,8 @@ struct Policy {
   std::optional<InDoubt> in_doubt;       // unset: retry where there is an upstream_key, else hold
   std::optional<Duration> in_doubt_ttl;  // nullopt: forever
   Outcomes outcomes;
-  Duration timeout = std::chrono::seconds(80);  // to the end of the upstream's answer
+  // To the end of the upstream's answer. On a route that passes, zero: no limit.
+  Duration timeout = std::chrono::seconds(80);
   std::string upstream_key;  // header by which the upstream deduplicates; empty: none
   Duration upstream_key_ttl = std::chrono::hours(23);
   std::size_t body_max = std::size_t{1} << 20;      // bytes

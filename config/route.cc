@@ -260,6 +260,7 @@ bool RoutePattern::shadows(const RoutePattern& later) const {
 Policy unguarded() {
   Policy policy;
   policy.guarded = false;
+  policy.timeout = Duration::zero();
   return policy;
 }
 

@@ -74,6 +74,7 @@ constexpr std::string_view empty_item =
 constexpr std::string_view needs_key =
     "`in_doubt: retry` needs an `upstream_key`: without one, sending again could act twice";
 
+// Of the guard's keys only `timeout` means something there too.
 void refuse_guard_keys(Reader& in, const Entries& entries) {
   for (const auto& setting : policy_settings()) {
     if (setting.key.name == "timeout") continue;
@@ -121,6 +122,7 @@ std::optional<ReadRoute> read_route(Reader& in, const YAML::Node& node, const Co
   const RoutePattern* pattern = match.empty() ? nullptr : &route.pattern;
   if (!route.policy.guarded) {
     refuse_guard_keys(in, entries);
+    if (find_entry(entries, "timeout") == nullptr) route.policy.timeout = Duration::zero();
   } else if (pattern != nullptr) {
     check_key(in, find_entry(entries, "key"), route.policy, pattern);
     const Entry* doubt = find_entry(entries, "in_doubt");

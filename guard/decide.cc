@@ -9,6 +9,8 @@ constexpr std::size_t history_max = 32;
 // An execution that has not settled so long after its time-out has lost its owner, whatever the
 // owner's lease says.
 constexpr std::chrono::seconds settle_grace{30};
+constexpr std::string_view lost_why =
+    "the proxy that sent it stopped before the answer was recorded";
 
 template <class... F>
 struct Overloaded : F... {
@@ -117,10 +119,6 @@ Record doubted(const Record& record, const Policy& policy, AnswerPtr answer, Ins
 
 // --- events ------------------------------------------------------------------------------------
 
-bool owner_lost(const Record& record, const Arrived& call, Instant now) {
-  return !call.owner_alive || now >= record.ownerless_at;
-}
-
 int whole_seconds_until(Instant then, Instant now) {
   auto left = std::chrono::ceil<std::chrono::seconds>(then - now).count();
   return static_cast<int>(std::clamp<std::int64_t>(left, 1, 60));
@@ -150,9 +148,8 @@ Decision arrived(const std::optional<Record>& found, const Policy& policy, const
 
   switch (record.state) {
     case State::in_flight:
-      if (owner_lost(record, call, now))
-        return Commit{doubted(record, policy, nullptr, now, "owner_lost",
-                              "the proxy that sent it stopped before the answer was recorded")};
+      if (owner_lost(record, call.owner_alive, now))
+        return Commit{doubted(record, policy, nullptr, now, "owner_lost", std::string(lost_why))};
       if (policy.on_in_flight == OnInFlight::refuse)
         return Refuse{
             problem::in_flight(whole_seconds_until(record.ownerless_at - settle_grace, now))};
@@ -218,10 +215,9 @@ Decision resolved(const std::optional<Record>& found, const Resolved& event, Ins
   return Commit{released(*found, nullptr, now, "resolved", "not executed")};
 }
 
-Decision lost(const std::optional<Record>& found, const Policy& policy, const OwnerLost& event,
-              Instant now) {
+Decision lost(const std::optional<Record>& found, const Policy& policy, Instant now) {
   if (!found || found->state != State::in_flight) return Stale{};
-  return Commit{doubted(*found, policy, nullptr, now, "owner_lost", event.why)};
+  return Commit{doubted(*found, policy, nullptr, now, "owner_lost", std::string(lost_why))};
 }
 
 }  // namespace
@@ -232,9 +228,13 @@ Decision decide(const std::optional<Record>& record, const Policy& policy, const
                         [&](const Arrived& e) { return arrived(record, policy, e, now); },
                         [&](const Settled& e) { return settled(record, policy, e, now); },
                         [&](const Resolved& e) { return resolved(record, e, now); },
-                        [&](const OwnerLost& e) { return lost(record, policy, e, now); },
+                        [&](const OwnerLost&) { return lost(record, policy, now); },
                     },
                     event);
+}
+
+bool owner_lost(const Record& record, bool owner_alive, Instant now) {
+  return record.state == State::in_flight && (!owner_alive || now >= record.ownerless_at);
 }
 
 Outcome outcome_of(AnswerPtr answer, const Policy& policy) {

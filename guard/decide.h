@@ -51,9 +51,7 @@ struct Resolved {
   AnswerPtr answer;
 };
 // The owner of an in-flight record is dead, or the record is past ownerless_at.
-struct OwnerLost {
-  std::string why;
-};
+struct OwnerLost {};
 
 using Event = std::variant<Arrived, Settled, Resolved, OwnerLost>;
 
@@ -79,6 +77,9 @@ using Decision = std::variant<Execute, Replay, Wait, Commit, Refuse, Stale>;
 
 Decision decide(const std::optional<Record>& record, const Policy& policy, const Event& event,
                 Instant now);
+
+// Is there nobody any more who could settle this record? `owner_alive`: as the store saw it.
+bool owner_lost(const Record& record, bool owner_alive, Instant now);
 
 // What a complete response means under this policy.
 Outcome outcome_of(AnswerPtr answer, const Policy& policy);

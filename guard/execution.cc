@@ -200,6 +200,12 @@ Awaitable<> Execution::settle(Outcome outcome) {
     pause = std::min(pause * 2, settle_retry_max);
   }
   settling_ = false;
+  if (const auto* not_sent = std::get_if<NotSent>(&outcome);
+      not_sent && record_.state == State::in_doubt) {
+    // True of the retry, but not of the call: its first sending is still in question.
+    Outcome doubt = Unknown{"an earlier sending may have had an effect; " + not_sent->why};
+    outcome = std::move(doubt);
+  }
   tell(outcome);
   changed_.notify();
 }

@@ -1,13 +1,12 @@
 #include "guard/instance.h"
 
-#include "guard/decide.h"
 #include "guard/operate.h"
 
 namespace ledger {
 namespace {
 
 constexpr std::chrono::seconds heartbeat_interval{2};
-constexpr std::size_t orphans_a_round = 1000, expired_a_round = 1000;
+constexpr std::size_t expired_a_round = 1000;
 
 const Policy& policy_of(const Config& config, const Record& record) {
   for (const auto& route : config.routes)
@@ -80,21 +79,10 @@ void Instance::beat() {
 }
 
 void Instance::settle_orphans() {
-  const auto orphans = store_.orphans(orphans_a_round);
-  if (!orphans) return;
-  for (const auto& record : *orphans) {
-    auto decision = decide(
-        record, policy_of(config_, record),
-        OwnerLost{"the proxy that sent it stopped before the answer was recorded"}, store_.now());
-    auto* commit = std::get_if<Commit>(&decision);
-    if (!commit) continue;
-    Replace write;
-    write.id = record.id;
-    write.expected_version = record.version;
-    write.next = std::move(commit->next);
-    static_cast<void>(
-        replace_now(store_, std::move(write)));  // lost to somebody else, or tried again later
-  }
+  // Where the store does not answer, the next round finds them.
+  static_cast<void>(ledger::settle_orphans(store_, [this](const Record& record) -> const Policy& {
+    return policy_of(config_, record);
+  }));
 }
 
 }  // namespace ledger

@@ -6,6 +6,8 @@
 namespace ledger {
 namespace {
 
+constexpr std::size_t orphans_a_round = 1000;
+
 // Starts what answers through a callback, and waits. The promise is shared: the waiter may be gone
 // before set_value() has returned on the store's thread.
 template <class Result, class Start>
@@ -39,6 +41,13 @@ tl::unexpected<OperateError> not_found() {
               "There is no record with this id: it was never there, was deleted or has expired.");
 }
 
+// The record, in doubt already where its owner is lost and no proxy has found out yet.
+std::optional<Record> as_it_stands(const Found& found) {
+  if (!owner_lost(*found.record, found.owner_alive, found.now)) return found.record;
+  auto decision = decide(found.record, Policy(), OwnerLost{}, found.now);
+  return std::move(std::get<Commit>(decision).next);
+}
+
 // Loads, lets `change` say what to write, and compares and swaps until nobody came between.
 template <class Change>
 tl::expected<Record, OperateError> operate(Store& store, const Digest& id, Change change) {
@@ -66,26 +75,46 @@ tl::expected<Record, OperateError> operate(Store& store, const Digest& id, Chang
 
 tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id, bool executed,
                                                   AnswerPtr answer) {
-  return operate(
-      store, id, [&](const Found& found) -> tl::expected<std::optional<Record>, OperateError> {
-        auto decision = decide(found.record, Policy(), Resolved{executed, answer}, found.now);
-        if (auto* commit = std::get_if<Commit>(&decision)) return std::move(commit->next);
-        return fail(OperateError::Kind::conflict,
-                    "The record is " + std::string(to_string(found.record->state)) +
-                        ", not in_doubt: there is nothing to settle.");
-      });
+  return operate(store, id,
+                 [&](const Found& found) -> tl::expected<std::optional<Record>, OperateError> {
+                   const auto record = as_it_stands(found);
+                   auto decision = decide(record, Policy(), Resolved{executed, answer}, found.now);
+                   if (auto* commit = std::get_if<Commit>(&decision))
+                     return std::move(commit->next);
+                   return fail(OperateError::Kind::conflict,
+                               "The record is " + std::string(to_string(record->state)) +
+                                   ", not in_doubt: there is nothing to settle.");
+                 });
 }
 
 tl::expected<void, OperateError> delete_record(Store& store, const Digest& id) {
   auto deleted = operate(
       store, id, [&](const Found& found) -> tl::expected<std::optional<Record>, OperateError> {
-        if (found.record->state == State::in_flight)
+        if (as_it_stands(found)->state == State::in_flight)
           return fail(
               OperateError::Kind::conflict,
               "The record is in flight: its call is running, and is not forgotten before it ends.");
         return std::optional<Record>();
       });
   if (!deleted) return tl::unexpected(deleted.error());
+  return {};
+}
+
+tl::expected<void, StoreError> settle_orphans(
+    Store& store, const std::function<const Policy&(const Record&)>& policy_of) {
+  const auto orphans = store.orphans(orphans_a_round);
+  if (!orphans) return tl::unexpected(orphans.error());
+  for (const auto& record : *orphans) {
+    auto decision = decide(record, policy_of(record), OwnerLost{}, store.now());
+    auto* commit = std::get_if<Commit>(&decision);
+    if (!commit) continue;
+    Replace write;
+    write.id = record.id;
+    write.expected_version = record.version;
+    write.next = std::move(commit->next);
+    // Lost to somebody else, or tried again later.
+    static_cast<void>(replace_now(store, std::move(write)));
+  }
   return {};
 }
 

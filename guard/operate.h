@@ -1,6 +1,7 @@
 // What a person does to records, the same from the admin endpoint and the command line. Blocking.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -19,6 +20,11 @@ tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id
                                                   AnswerPtr answer);
 // Forgets a record. conflict: it is in flight.
 tl::expected<void, OperateError> delete_record(Store& store, const Digest& id);
+
+// Makes in_doubt what nobody is left to settle, some at a time; `policy_of` gives the policy that a
+// record was made under. A proxy does it all the while, the command line before it looks.
+tl::expected<void, StoreError> settle_orphans(
+    Store& store, const std::function<const Policy&(const Record&)>& policy_of);
 
 // load() and replace(), waited for.
 tl::expected<Found, StoreError> load_now(Store& store, const Digest& id);

@@ -115,8 +115,8 @@ bool accepts_coding(const Head& request, std::string_view coding) {
     while (!name.empty() && (name.back() == ' ' || name.back() == '\t')) name.remove_suffix(1);
     if (name != "*" && !iequals(name, coding)) continue;
     // q=0, q=0.0, q=0.00, q=0.000: not acceptable.
-    const auto q = semicolon == item.npos ? item.npos : item.find("q=", semicolon);
-    if (q == item.npos) return true;
+    const auto q = semicolon == item.npos ? item.npos : item.find_first_of("qQ", semicolon);
+    if (q == item.npos || !item.substr(q + 1).starts_with('=')) return true;
     auto weight = item.substr(q + 2);
     return weight.find_first_of("123456789") != weight.npos;
   }

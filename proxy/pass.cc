@@ -24,13 +24,22 @@ void append_framing(std::string& out, const Head& head) {
 
 }  // namespace
 
+SteadyClock::time_point Session::passing_deadline() const {
+  return std::min(SteadyClock::now() + pass_patience, pass_until_);
+}
+
 // `body_read`: the whole body, where it was read already; the head still frames it.
 Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view body_read) {
+  const auto& policy = *call.policy;
+  pass_until_ = SteadyClock::time_point::max();
+  if (!policy.guarded && policy.timeout > Duration::zero())
+    pass_until_ = SteadyClock::now() + policy.timeout;
   const bool safe = is_safe(call.head.method);
   const auto freshness = safe ? UpstreamPool::Freshness::any : UpstreamPool::Freshness::guarded;
   for (bool retry = safe && reader_.body_done();;) {
     auto upstream = co_await worker_.pool.acquire(
-        call.target.url, freshness, SteadyClock::now() + proxy_.config.connect_timeout);
+        call.target.url, freshness,
+        std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
     if (!upstream)
       co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
     retry = retry && (*upstream)->reused;
@@ -69,7 +78,7 @@ Awaitable<Session::Then> Session::exchange_passing(const CallState& call,
   // A body that is on its way goes along while the answer comes back.
   bool failed = false;
   if (whole) {
-    upstream.stream.expires_after(pass_patience);
+    upstream.stream.expires_at(passing_deadline());
     const auto written = co_await upstream.stream.write(asio::buffer(first));
     if (written.error && retry) co_return Then::close;
     co_return co_await relay_response(call, upstream, retry);
@@ -92,7 +101,7 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
   // The head goes first: a client that expects 100 sends nothing before the upstream has said so.
   bool more = true;
   if (!reader_.body_ready()) {
-    upstream.stream.expires_after(pass_patience);
+    upstream.stream.expires_at(passing_deadline());
     if ((co_await upstream.stream.write(asio::buffer(out))).error) co_return;
     out.clear();
   }
@@ -111,7 +120,7 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
     else
       out += piece;
     if (chunked && !more) append_last_chunk(out);
-    upstream.stream.expires_after(pass_patience);
+    upstream.stream.expires_at(passing_deadline());
     // An upstream that stopped reading may have answered: relay_response finds out.
     if ((co_await upstream.stream.write(asio::buffer(out))).error) co_return;
     out.clear();
@@ -123,7 +132,7 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
   auto& reader = upstream.reader;
   std::string out;
   for (;;) {
-    upstream.stream.expires_after(pass_patience);
+    upstream.stream.expires_at(passing_deadline());
     const auto error = co_await reader.read_head(call.to_head);
     if (error != ReadError::none) {
       retry = retry && (error == ReadError::closed || error == ReadError::truncated);
@@ -187,7 +196,7 @@ Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream, std::
       out.clear();
     }
     piece.clear();
-    upstream.stream.expires_after(pass_patience);
+    upstream.stream.expires_at(passing_deadline());
     if (co_await reader.read_body(piece, piece_max) != ReadError::none) {
       stream_.close();  // broken off here as it was there, never completed
       co_return Then::close;

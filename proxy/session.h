@@ -48,6 +48,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // --- pass.cc: streamed both ways, never buffered ---------------------------------------------
   Awaitable<Then> pass(const CallState& call, std::string_view body_read);
+  SteadyClock::time_point passing_deadline() const;
   Awaitable<Then> exchange_passing(const CallState& call, UpstreamConnection& upstream,
                                    std::string_view body_read, bool& retry);
   Awaitable<> pump_request(UpstreamConnection& upstream, std::string first, bool& failed);
@@ -63,8 +64,9 @@ class Session : public std::enable_shared_from_this<Session> {
   const std::string client_address_;
   Stream stream_;
   MessageReader reader_;
-  std::string out_;      // the answer being written; its capacity is reused
-  bool unread_ = false;  // the client may still be sending what we will not read
+  std::string out_;                     // the answer being written; its capacity is reused
+  SteadyClock::time_point pass_until_;  // of a passing call with a `timeout`
+  bool unread_ = false;                 // the client may still be sending what we will not read
 };
 
 // Copies bytes both ways until both sides have ended; half-closes are passed on.

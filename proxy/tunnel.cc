@@ -67,7 +67,7 @@ Awaitable<Session::Then> Session::connect_tunnel(CallState& call) {
                     "` guards this host over https, which this version cannot open inside "
                     "CONNECT; nothing was sent. Use a mount (`mounts:`) for it."));
 
-  auto upstream = co_await worker_.pool.acquire(*url, UpstreamPool::Freshness::any,
+  auto upstream = co_await worker_.pool.acquire(*url, UpstreamPool::Freshness::unused,
                                                 SteadyClock::now() + proxy_.config.connect_timeout);
   if (!upstream)
     co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));

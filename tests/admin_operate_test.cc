@@ -83,3 +83,16 @@ TEST_CASE("a store that fails says so") {
   faulty.on_load(2, Fault::fail);
   CHECK(delete_record(faulty, doubt.id).error().kind == Kind::store);
 }
+
+TEST_CASE("what a lost owner left in flight is settled and forgotten as what is in doubt") {
+  const auto store = memory();
+  const auto lost = put_in_flight(*store, 1), other = put_in_flight(*store, 2);
+  store->leave_instance(lost.owner);
+  store->leave_instance(other.owner);
+  const auto done = resolve_record(*store, lost.id, true, nullptr);
+  REQUIRE(done.has_value());
+  CHECK(done->state == State::completed);
+  CHECK(done->effects == 1);
+  CHECK(done->history[done->history.size() - 2].event == "owner_lost");
+  CHECK(delete_record(*store, other.id).has_value());
+}

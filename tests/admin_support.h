@@ -103,9 +103,11 @@ struct Endpoints {
   std::unique_ptr<AdminServer> server;
 };
 
-// A record in each state, claimed now.
+// A record in each state, claimed now by an instance that lives.
 inline Record put_in_flight(Store& store, std::uint64_t number) {
-  return swapped(test::replace_now(store, claim(id_of(number), store.now())));
+  auto write = claim(id_of(number), store.now());
+  write.next->owner = *store.join_instance();
+  return swapped(test::replace_now(store, std::move(write)));
 }
 inline Record put_completed(Store& store, std::uint64_t number) {
   const auto record = put_in_flight(store, number);

@@ -44,7 +44,8 @@ Ran run(const Place& place, const std::string& arguments) {
 }
 
 // Puts a record whose id is 32 times `byte`.
-void put(Store& store, std::uint8_t byte, const std::string& route, State state, Counts counts) {
+void put(Store& store, std::uint8_t byte, const std::string& route, State state, Counts counts,
+         const std::string& owner = "") {
   Record r;
   r.id.fill(byte);
   r.state = state;
@@ -54,6 +55,7 @@ void put(Store& store, std::uint8_t byte, const std::string& route, State state,
   r.created_at = r.updated_at = store.now();
   r.history = {{r.created_at, "claimed", ""}};
   r.ttl = std::chrono::hours(24);
+  r.owner = owner;
   r.ownerless_at = store.now() + std::chrono::hours(1);
   Replace write;
   write.id = r.id;
@@ -63,12 +65,12 @@ void put(Store& store, std::uint8_t byte, const std::string& route, State state,
 }
 
 // Completed (aa...), in doubt (ab...) and in flight (cc...).
-void fill(const Place& place) {
+void fill(const Place& place, const std::string& owner = "") {
   const auto store = open_store(place.folder + "/ledger.db", false, true);
   REQUIRE(store);
   put(**store, 0xaa, "charge_card", State::completed, {5, 1, 4, 0});
   put(**store, 0xab, "", State::in_doubt, {1, 1, 0, 0});
-  put(**store, 0xcc, "send_sms", State::in_flight, {12, 1, 0, 0});
+  put(**store, 0xcc, "send_sms", State::in_flight, {12, 1, 0, 0}, owner);
 }
 
 }  // namespace
@@ -180,7 +182,8 @@ TEST_CASE("resolve settles what is in doubt, once") {
 
 TEST_CASE("clear keeps what is in flight, and what is in doubt unless told so") {
   const Place place;
-  fill(place);
+  const auto proxy = open_store(place.folder + "/ledger.db", false, true);
+  fill(place, *(*proxy)->join_instance());
   CHECK(run(place, "clear --yes").out == "cleared 1, kept 2 (1 in flight, 1 in doubt)\n");
   CHECK(run(place, "clear ledger.db --yes --in-doubt").out == "cleared 1, kept 1 (1 in flight)\n");
   const auto last = run(place, "clear --yes --in-doubt --json");

@@ -226,7 +226,7 @@ TEST_CASE("a lost owner's late answer still settles, as nobody executed since") 
   Key k;
   k.execute();
   const auto claim = k.record->claim_version;
-  CHECK(k.apply(decide(k.record, k.policy, OwnerLost{"stopped"}, k.now)));
+  CHECK(k.apply(decide(k.record, k.policy, OwnerLost{}, k.now)));
   CHECK(k.settle(claim, Answered{answer(200)}));
   CHECK(k.record->state == State::completed);
 }

@@ -434,7 +434,9 @@ class UpstreamKey(Case):
         self.assertEqual((rejected.status, ledger.record(key)["state"]), (400, "in_doubt"))
         up.close()
         not_sent = ledger.charge(up)
-        self.assertEqual((not_sent.slug, ledger.record(key)["state"]), ("upstream-unreachable", "in_doubt"))
+        # Nothing was sent this time, but the first sending is still in question.
+        self.assertEqual((not_sent.status, not_sent.slug, not_sent.json()["safe_to_retry"]), (502, "outcome-unknown", False))
+        self.assertEqual(ledger.record(key)["state"], "in_doubt")
         back = self.upstream(port=up.port)
         self.assertEqual((ledger.charge(up).status, ledger.record(key)["state"]), (200, "completed"))
         self.assertEqual(len({r["Idempotency-Key"] for r in up.requests + back.requests}), 1)

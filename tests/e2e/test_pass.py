@@ -50,6 +50,14 @@ class Pass(Case):
         while not got.endswith(b"0\r\n\r\n"):
             got += client.recv(4096)
 
+    def test_a_routes_timeout_ends_a_call_that_gets_no_answer(self):
+        held = threading.Event()
+        self.addCleanup(held.set)
+        up = self.upstream(lambda _request, _connection: held.wait(DEADLINE) and None)
+        ledger = self.ledger(f'routes: [ {{ match: "POST {up.url}/**", policy: pass, timeout: 50ms }} ]')
+        answer = ledger.charge(up)
+        self.assertEqual((answer.status, answer.slug), (504, "upstream-failed"))
+
     def test_large_downloads_and_uploads_keep_memory_flat(self):
         size = 16 * MIB if SANITIZED else 128 * MIB
         block = os.urandom(MIB)
