@@ -1,6 +1,4 @@
 // What a sender could use against us: two readings of one body, and work out of proportion to it.
-#include <chrono>
-
 #include "fingerprint/number.h"
 #include "tests/fingerprint_support.h"
 
@@ -19,14 +17,6 @@ bool is_raw(const Case& c) {
   const auto canonical = c.canonical();
   return canonical.kind == "raw" && canonical.bytes == c.body;
 }
-
-double seconds_of(const auto& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-// Far above what linear work takes under a sanitizer, far below what quadratic work takes.
-constexpr double in_good_time = 10;
 
 }  // namespace
 
@@ -75,50 +65,44 @@ TEST_CASE("a part that has two names or two types is its exact bytes") {
   CHECK_FALSE(is_raw(multipart(named + "\r\nX-Note: 1\r\nX-Note: 2", "1\r\n--x--")));
 }
 
-TEST_CASE("a gzip file of very many members is read in good time") {
+// These would run into the time limit of the whole test, were their work not linear.
+TEST_CASE("a gzip file of very many members costs no more than its bytes") {
   auto file = deflated(std::string(std::size_t{4} * 1024 * 1024, 'x'), 31);
   const auto empty = deflated("", 31);
   for (int i = 0; i < 400'000; ++i) file += empty;
-  CHECK(seconds_of([&] {
-          const auto text = inflate_content("gzip", file, std::size_t{8} * 1024 * 1024);
-          REQUIRE(text);
-          CHECK(text->size() == std::size_t{4} * 1024 * 1024);
-        }) < in_good_time);
+  const auto text = inflate_content("gzip", file, std::size_t{8} * 1024 * 1024);
+  REQUIRE(text);
+  CHECK(text->size() == std::size_t{4} * 1024 * 1024);
 }
 
-TEST_CASE("numbers of huge exponents or of very many digits are written in good time") {
+TEST_CASE("numbers of huge exponents or of very many digits cost no more than their bytes") {
   const std::string digits(2'000'000, '9');
-  CHECK(seconds_of([&] {
-          for (const auto& text : {"1e999999999", "1e-999999999"}) {
-            std::string out;
-            append_number(out, text, true);
-            CHECK(out == text);
-            CHECK(plain_number(text, true) == text);
-          }
-          std::string carried;
-          append_number(carried, digits + "." + digits, true);
-          CHECK(carried == "1e2000000");
-        }) < in_good_time);
+  for (const auto& text : {"1e999999999", "1e-999999999"}) {
+    std::string out;
+    append_number(out, text, true);
+    CHECK(out == text);
+    CHECK(plain_number(text, true) == text);
+  }
+  std::string carried;
+  append_number(carried, digits + "." + digits, true);
+  CHECK(carried == "1e2000000");
 }
 
-TEST_CASE("many members, patterns and pairs are canonical in good time") {
-  CHECK(seconds_of([&] {
-          std::string object = "{", pairs;
-          for (int i = 0; i < 50'000; ++i) {
-            // Keys that differ only at their end, in falling order.
-            object +=
-                (i > 0 ? "," : "") + ("\"" + std::string(60, 'k') + std::to_string(99'999 - i));
-            object += "\":[{\"at\":1}]";
-            pairs += "k" + std::to_string(99'999 - i) + "=1&";
-          }
-          auto c = json(object + "}");
-          c.url += "?" + pairs;
-          for (int i = 0; i < 50; ++i) c.ignore("body:/*/*/at" + std::to_string(i));
-          c.ignore("body:/*/*/at");
-          CHECK(c.canonical().bytes.find("at") == std::string::npos);
-          CHECK(c.fingerprint() == c.fingerprint());
-          CHECK(form(pairs).fingerprint() == form(pairs).fingerprint());
-        }) < in_good_time);
+TEST_CASE("many members, patterns and pairs cost about what their bytes do") {
+  std::string object = "{", pairs;
+  for (int i = 0; i < 50'000; ++i) {
+    // Keys that differ only at their end, in falling order.
+    object += (i > 0 ? "," : "") + ("\"" + std::string(60, 'k') + std::to_string(99'999 - i));
+    object += "\":[{\"at\":1}]";
+    pairs += "k" + std::to_string(99'999 - i) + "=1&";
+  }
+  auto c = json(object + "}");
+  c.url += "?" + pairs;
+  for (int i = 0; i < 50; ++i) c.ignore("body:/*/*/at" + std::to_string(i));
+  c.ignore("body:/*/*/at");
+  CHECK(c.canonical().bytes.find("at") == std::string::npos);
+  CHECK(c.fingerprint() == c.fingerprint());
+  CHECK(form(pairs).fingerprint() == form(pairs).fingerprint());
 }
 
 TEST_CASE("the examples of RFC 3986 are one URL") {

@@ -6,6 +6,15 @@ from harness import Case, DEADLINE, Gate, eventually, exchange, main, read_answe
 
 
 class Drain(Case):
+    def wait_until_refused(self, ledger):
+        def refused():
+            try:
+                socket.create_connection(("127.0.0.1", ledger.port), timeout=1).close()
+            except OSError:
+                return True
+
+        eventually(refused, "new connections are refused")
+
     def test_an_execution_finishes_and_its_callers_are_answered(self):
         up = self.upstream()
         gate = Gate(up.count_up)
@@ -15,14 +24,7 @@ class Drain(Case):
         gate.wait_for_call()
         eventually(lambda: ledger.metric("ledger_waiters") == 1, "the duplicate waits")
         ledger.process.send_signal(signal.SIGTERM)
-
-        def refused():
-            try:
-                socket.create_connection(("127.0.0.1", ledger.port), timeout=1).close()
-            except OSError:
-                return True
-
-        eventually(refused, "new connections are refused")
+        self.wait_until_refused(ledger)
         gate.opened.set()
         answers = calls.get()
         self.assertEqual([a.status for a in answers], [200, 200])
@@ -39,7 +41,7 @@ class Drain(Case):
             call = self.in_parallel(lambda: ledger.charge(up))
             gate.wait_for_call()
             ledger.process.send_signal(signal.SIGTERM)
-            eventually(lambda: "stopping" in (ledger.directory / "log").read_text(), "the drain")
+            self.wait_until_refused(ledger)
             client.sendall(request_bytes("POST", up.url + "/new", "x", (), b"{}"))
             answer = read_answer(client)
             self.assertEqual((answer.status, answer.slug, answer.json()["safe_to_retry"]), (503, "draining", True))
