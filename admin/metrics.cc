@@ -77,6 +77,8 @@ std::string metrics_text(const Metrics& m) {
   };
   simple("ledger_store_errors_total", "counter", "Store calls that failed.",
          std::to_string(m.store_errors.load()));
+  simple("ledger_certificates_signed_total", "counter", "Certificates signed for opened tunnels.",
+         std::to_string(m.certificates_signed.load()));
   simple("ledger_connections", "gauge", "Client connections open.",
          std::to_string(m.connections.load()));
   simple("ledger_executions_in_flight", "gauge", "Executions running.",

@@ -11,6 +11,7 @@
 #include "admin/json.h"
 #include "fingerprint/url.h"
 #include "guard/operate.h"
+#include "proxy/authority.h"
 
 namespace ledger {
 namespace {
@@ -80,7 +81,8 @@ std::optional<Response> AdminRouter::refuse(const Head& head) const {
         403, "forbidden",
         "This request's Host or Origin is not this endpoint's own address; it is refused.");
   const auto path = path_of(text(head.target()));
-  if (path == "/healthz" || path == "/readyz" || has_token(head)) return std::nullopt;
+  if (path == "/healthz" || path == "/readyz" || path == "/ca.pem" || has_token(head))
+    return std::nullopt;
   auto r = admin_problem(401, "token-required",
                          "Send `Authorization: Bearer TOKEN` with the token of `admin:`.");
   r.set(http::field::www_authenticate, "Bearer");
@@ -119,6 +121,7 @@ Response AdminRouter::route(const Request& request, const std::string& path,
     return get([&] {
       return make(200, "text/plain; version=0.0.4; charset=utf-8", metrics_text(metrics_));
     });
+  if (path == "/ca.pem") return get([&] { return authority(); });
   if (path == "/api/stats") return get([&] { return stats(); });
   if (path == "/api/records") return get([&] { return list_records(query); });
   if (path.starts_with("/api/records/")) return record(request, path.substr(13));
@@ -137,6 +140,13 @@ Response AdminRouter::ready() const {
   const auto writable = store_.check_writable();
   if (writable) return json(200, {{"status", "ok"}});
   return json(503, {{"status", "unavailable"}, {"detail", writable.error().message}});
+}
+
+// What clients must trust: never the key.
+Response AdminRouter::authority() const {
+  const auto opened = CertificateAuthority::open(config_);
+  if (!opened) return admin_problem(503, "no-ca", opened.error());
+  return make(200, "application/x-pem-file", (*opened)->certificate_pem());
 }
 
 Response AdminRouter::stats() const {

@@ -39,6 +39,7 @@ class AdminRouter {
   Response record(const Request& request, const std::string& rest) const;
   Response list_records(const std::string& query) const;
   Response resolve(const Request& request, const Digest& id) const;
+  Response authority() const;
   Response stats() const;
   Response explain_call(const Request& request) const;
   Response ready() const;

@@ -51,6 +51,10 @@ struct ClearOptions : Common {
   bool yes = false, in_doubt = false;
 };
 
+struct CaOptions : Common {
+  std::string action;  // show, path, rotate
+};
+
 int serve(const std::string& config_file);
 int check(const CheckOptions& options);
 int explain(const ExplainOptions& options);
@@ -60,6 +64,7 @@ int stats(const StatsOptions& options);
 int tail(const TailOptions& options);
 int resolve(const ResolveOptions& options);
 int clear(const ClearOptions& options);
+int ca(const CaOptions& options);
 
 // --- what they share ---------------------------------------------------------------------------
 

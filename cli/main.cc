@@ -28,6 +28,7 @@ class CommandLine {
     add_tail();
     add_resolve();
     add_clear();
+    add_ca();
     // Last: subcommands would inherit it.
     app_.footer(
         "`ledger` alone serves. STORE is a file or a store URL; left out, the config's.\n"
@@ -131,6 +132,14 @@ class CommandLine {
     sub->add_flag("--in-doubt", clear_.in_doubt, "also what is in doubt");
   }
 
+  void add_ca() {
+    add("ca", "the local CA, for opened https tunnels", ca_, cli::ca)
+        ->add_option("ACTION", ca_.action, "show, path (of the certificate) or rotate (a new one)")
+        ->required()
+        ->type_name("")
+        ->check(CLI::IsMember({"show", "path", "rotate"}), "");
+  }
+
   // One line: what is wrong, the nearest word, and where to read on.
   std::string advice(const CLI::ParseError& error, int argc, char** argv) const {
     const auto chosen = app_.get_subcommands();
@@ -170,6 +179,7 @@ class CommandLine {
   cli::TailOptions tail_;
   cli::ResolveOptions resolve_;
   cli::ClearOptions clear_;
+  cli::CaOptions ca_;
   Run run_;
 };
 

@@ -9,6 +9,7 @@
 
 #include "admin/admin.h"
 #include "cli/commands.h"
+#include "cli/terminal.h"
 #include "proxy/server.h"
 #include "store/store.h"
 
@@ -48,7 +49,8 @@ int serve(const std::string& config_file) {
   Metrics metrics;
   auto admin = AdminServer::start(config, **store, metrics);
   if (!admin) return refuse(admin.error());
-  auto server = Server::start(config, **store, metrics, (*admin)->address());
+  auto server = Server::start(config, **store, metrics, (*admin)->address(),
+                              [log](const std::string& line) { log->warn("{}", clean(line)); });
   if (!server) return refuse(server.error());
 
   log->info("config {}", loaded->file.empty() ? "built in (no ledger.yaml here)" : loaded->file);
@@ -60,6 +62,13 @@ int serve(const std::string& config_file) {
     log->info("listening on {}{}", addresses[i], upstream ? " for " + upstream->to_string() : "");
   }
   log->info("admin on {}", (*admin)->address());
+  if (const auto tunnels = (*server)->tunnels(); !tunnels.empty()) log->info("{}", tunnels);
+  for (const auto& mount : config.mounts)
+    if (mount.insecure)
+      log->warn(
+          "INSECURE: mount {} does not verify who {} is; whoever sits in between can read, "
+          "change and answer its calls",
+          mount.prefix, mount.upstream.origin());
 
   wait_for(signals);
   log->info("stopping: executions finish, new calls are refused (a second signal stops at once)");

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
@@ -47,6 +48,11 @@ std::string home_directory() {
 }
 
 }  // namespace
+
+bool opens_tunnels(const Config& config) {
+  return std::any_of(config.routes.begin(), config.routes.end(),
+                     [](const Route& route) { return route.pattern.opens_any(); });
+}
 
 Config default_config() {
   Config config;

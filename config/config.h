@@ -27,6 +27,7 @@ struct Mount {
   std::string prefix;        // "/stripe", without a final slash; "/" takes what no other does
   Url upstream;              // its path is prepended; no query
   std::string upstream_key;  // empty: none; a route's own wins
+  bool insecure = false;     // its upstream's certificate is not verified
 };
 
 struct Listener {
@@ -49,9 +50,13 @@ struct Config {
   MethodDefaults defaults;             // routes start from `defaults.once`
   std::string state_dir;               // ~ expanded
   std::vector<std::string> tls_roots;  // PEM files, trusted for upstreams beside the system's
-  std::vector<Mount> mounts;           // longest prefix first
-  std::vector<Route> routes;           // first match wins
-  std::string auth_token;              // empty: callers need none
+  // PEM files, all empty or in pairs: the CA that signs for opened tunnels (else one of our own in
+  // `state_dir`), and what we show to upstreams that ask for a client's certificate.
+  std::string tls_ca, tls_ca_key;
+  std::string tls_client_cert, tls_client_key;
+  std::vector<Mount> mounts;  // longest prefix first
+  std::vector<Route> routes;  // first match wins
+  std::string auth_token;     // empty: callers need none
 
   // Limits that belong to the process, not to a route.
   std::size_t header_max = 65'536;                   // bytes of one message's head
@@ -71,6 +76,9 @@ struct ConfigError {
   std::string message;            // what is wrong, and what to do instead
   std::string to_string() const;  // file:line:column: message
 };
+
+// Does a route name a host under https, so that there are tunnels to open?
+bool opens_tunnels(const Config& config);
 
 // Reads and checks `path`. All mistakes that can be told apart are reported at once, in the order
 // of the file. A file that cannot be read is an error; an empty one means the defaults. `env` looks

@@ -188,8 +188,12 @@ bool RoutePattern::reaches(const Url& origin) const {
          (port_ == 0 || port_ == origin.port_number());
 }
 
+bool RoutePattern::opens_any() const {
+  return !host_.empty() && (scheme_.empty() || scheme_ == "https");
+}
+
 bool RoutePattern::opens(std::string_view host, std::uint16_t port) const {
-  if (host_.empty() || (!scheme_.empty() && scheme_ != "https")) return false;
+  if (!opens_any()) return false;
   std::string lower(host);
   if (lower.find(':') != std::string::npos && lower.front() != '[') lower = "[" + lower + "]";
   for (char& c : lower)

@@ -42,6 +42,7 @@ class RoutePattern {
   // Does this pattern name `host` (and port) under https? CONNECT opens only such hosts. Any case;
   // IPv6 with or without brackets.
   bool opens(std::string_view host, std::uint16_t port) const;
+  bool opens_any() const;  // is there any such host?
   // Could some URL of this origin match? (path and method apart)
   bool reaches(const Url& origin) const;
   bool captures(std::string_view name) const;

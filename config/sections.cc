@@ -215,6 +215,17 @@ void read_defaults(Reader& in, const Entry& entry, Config& config) {
   check_key(in, find_entry(policy_entries, "key"), config.defaults.once, nullptr);
 }
 
+void read_tls(Reader& in, const Entry& entry, Config& config) {
+  const auto entries = in.entries(entry.value, "`tls`");
+  in.refuse_unknown(entries, "tls");
+  read_settings(in, entries, tls_settings(), config);
+  for (const auto& [one, other] :
+       {std::pair{"ca", "ca_key"}, std::pair{"ca_key", "ca"},
+        std::pair{"client_cert", "client_key"}, std::pair{"client_key", "client_cert"}})
+    if (const Entry* here = find_entry(entries, one); here && !find_entry(entries, other))
+      in.fail(here->at, code(one) + " needs " + code(other) + " beside it");
+}
+
 void read_mounts(Reader& in, const Entry& entry, Config& config) {
   for (const Entry& one : in.entries(entry.value, "`mounts`")) {
     const std::size_t before = in.mistakes();

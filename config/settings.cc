@@ -302,6 +302,10 @@ const Settings<Mount>& mount_settings() {
       value<Mount>(
           {"upstream_key", "a header name", "none", "for its routes that have none of their own"},
           &Mount::upstream_key, parse_upstream_key),
+      word<Mount, bool Mount::*, bool>("insecure", &Mount::insecure,
+                                       {{"true", true}, {"false", false}},
+                                       "true: does not verify the upstream's certificate; anyone "
+                                       "in between can read and answer"),
   };
   return table;
 }
@@ -353,20 +357,41 @@ const Settings<Config>& store_settings() {
   return table;
 }
 
+namespace {
+
+Parsed<std::string> parse_file(std::string_view text, const Environment& env) {
+  auto path = expand_home(text, env);
+  std::error_code failure;
+  if (path && !std::filesystem::is_regular_file(*path, failure))
+    return tl::unexpected(code(*path) + " is not a file");
+  return path;
+}
+
+Setting<Config> pem_file(std::string name, std::string Config::*field, std::string about,
+                         std::string standard = "none") {
+  return {{std::move(name), "a PEM file", std::move(standard), std::move(about)},
+          [=](Reader& in, const Entry& entry, Config& config) {
+            in.set(entry, config.*field,
+                   [&](std::string_view text) { return parse_file(text, in.env()); });
+          }};
+}
+
+}  // namespace
+
 const Settings<Config>& tls_settings() {
   static const Settings<Config> table = {
       {{"roots", "list of PEM files", "none",
         "certificates trusted for upstreams, beside the system's"},
        [](Reader& in, const Entry& entry, Config& config) {
-         const auto one = [&](std::string_view text) -> Parsed<std::string> {
-           auto path = expand_home(text, in.env());
-           std::error_code failure;
-           if (path && !std::filesystem::is_regular_file(*path, failure))
-             return tl::unexpected(code(*path) + " is not a file");
-           return path;
-         };
+         const auto one = [&](std::string_view text) { return parse_file(text, in.env()); };
          list<Config>({}, &Config::tls_roots, one).read(in, entry, config);
        }},
+      pem_file("ca", &Config::tls_ca, "the CA that signs for opened tunnels; its chain may follow",
+               "one of our own, in `state`"),
+      pem_file("ca_key", &Config::tls_ca_key, "the key of `ca`"),
+      pem_file("client_cert", &Config::tls_client_cert,
+               "shown to upstreams that ask for a certificate; its chain may follow"),
+      pem_file("client_key", &Config::tls_client_key, "the key of `client_cert`"),
   };
   return table;
 }
@@ -422,7 +447,7 @@ const Settings<Config>& top_settings() {
          in.set(entry, config.state_dir,
                 [&](std::string_view text) { return expand_home(text, in.env()); });
        }},
-      section("tls", "connections to upstreams", tls_settings),
+      {{"tls", "map", "see below", "certificates: of upstreams, and of opened tunnels"}, read_tls},
       section("auth", "who may call", auth_settings),
       {{"mounts", "map of /PREFIX to a map, or to its upstream alone", "none",
         "path prefixes of the reverse proxy"},

@@ -33,6 +33,7 @@ const Settings<Config>& top_settings();
 Parsed<bool> parse_guarded(std::string_view text);
 
 // The sections that need more than their table: readers of their own (sections.cc).
+void read_tls(Reader& in, const Entry& entry, Config& config);
 void read_defaults(Reader& in, const Entry& entry, Config& config);
 void read_mounts(Reader& in, const Entry& entry, Config& config);
 void read_listeners(Reader& in, const Entry& entry, Config& config);

@@ -32,9 +32,10 @@ struct Metrics {
       calls{};  // answers given, by Ledger-Status
   std::atomic<std::uint64_t> settled_completed{0}, settled_released{0}, settled_in_doubt{0};
   std::atomic<std::uint64_t> store_errors{0};
-  std::atomic<std::int64_t> connections{0};  // client connections open now
-  std::atomic<std::int64_t> executions{0};   // executions running now
-  std::atomic<std::int64_t> waiters{0};      // duplicates waiting now
+  std::atomic<std::uint64_t> certificates_signed{0};  // for opened tunnels
+  std::atomic<std::int64_t> connections{0};           // client connections open now
+  std::atomic<std::int64_t> executions{0};            // executions running now
+  std::atomic<std::int64_t> waiters{0};               // duplicates waiting now
 
   void count(CallStatus s) {
     calls[static_cast<std::size_t>(s)].fetch_add(1, std::memory_order_relaxed);

@@ -28,8 +28,8 @@ HttpExchange::~HttpExchange() {
 }
 
 Awaitable<std::string> HttpExchange::connect(SteadyClock::time_point deadline) {
-  auto connection =
-      co_await pool_.acquire(request_.url, UpstreamPool::Freshness::guarded, deadline);
+  const UpstreamAddress to{request_.url, request_.insecure};
+  auto connection = co_await pool_.acquire(to, UpstreamPool::Freshness::guarded, deadline);
   if (!connection) co_return std::move(connection.error().why);
   connection_ = std::move(*connection);
   co_return std::string();

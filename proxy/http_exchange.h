@@ -14,6 +14,7 @@ namespace ledger {
 // the body it frames.
 struct OutgoingRequest {
   Url url;
+  bool insecure = false;  // see UpstreamAddress
   std::string head;
   std::shared_ptr<const std::string> body;
   std::string upstream_key_field;  // empty: none

@@ -96,7 +96,10 @@ class MessageReader {
   bool body_ready() const;
   // Has any byte beyond the present message arrived already?
   bool has_buffered() const;
-  // Takes what was read beyond the head: the first bytes of an upgraded or tunnelled stream.
+  // What was read beyond the present message; read_more() waits for more of it. take_buffered()
+  // takes it away: the first bytes of an upgraded or tunnelled stream.
+  std::string_view buffered() const;
+  Awaitable<ReadError> read_more();
   std::string take_buffered();
   // Waits until the next message's first byte is there. closed at EOF.
   Awaitable<ReadError> wait_for_bytes();

@@ -36,10 +36,10 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
     pass_until_ = SteadyClock::now() + policy.timeout;
   const bool safe = is_safe(call.head.method);
   const auto freshness = safe ? UpstreamPool::Freshness::any : UpstreamPool::Freshness::guarded;
+  const UpstreamAddress to{call.target.url, call.target.insecure};
   for (bool retry = safe && reader_.body_done();;) {
     auto upstream = co_await worker_.pool.acquire(
-        call.target.url, freshness,
-        std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
+        to, freshness, std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
     if (!upstream)
       co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
     retry = retry && (*upstream)->reused;

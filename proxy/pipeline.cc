@@ -50,10 +50,11 @@ bool sends_body(std::string_view method) {
 
 // The request as it goes out. A retry sends the target, body and media type that the first send
 // had, with this caller's other fields.
-OutgoingRequest outgoing(const Head& head, Forwarding how, const Policy& policy,
+OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const Policy& policy,
                          const StoredRequestPtr& retried, std::shared_ptr<const std::string> body) {
   OutgoingRequest out;
   out.url = *how.url;
+  out.insecure = insecure;
   out.body = std::move(body);
   out.upstream_key_field = policy.upstream_key;
   out.to_head = head.method == "HEAD";
@@ -75,7 +76,10 @@ OutgoingRequest outgoing(const Head& head, Forwarding how, const Policy& policy,
 Awaitable<> Session::run() {
   for (;;) {
     stream_.expires_after(proxy_.config.idle_timeout);
-    if (co_await reader_.wait_for_bytes() != ReadError::none) co_return;
+    if (co_await reader_.wait_for_bytes() != ReadError::none) {
+      if (tunnel_) log_silent_end();
+      co_return;
+    }
     const auto then = co_await call();
     if (then == Then::close || proxy_.draining) break;
   }
@@ -97,10 +101,12 @@ Awaitable<Session::Then> Session::call() {
   if (call.head.method == "CONNECT") co_return co_await connect_tunnel(call);
   if (proxy_.draining) co_return co_await give_problem(call, problem::draining());
 
-  auto target = find_target(call.head, listener_, proxy_.config);
+  auto target =
+      tunnel_ ? find_target(call.head, *tunnel_) : find_target(call.head, listener_, proxy_.config);
   if (!target) co_return co_await give_problem(call, target.error());
   call.target = std::move(*target);
-  auto caller = identify_caller(call.head, call.target.reverse, proxy_.config.auth_token);
+  auto caller = tunnel_ ? identify_caller(call.head, *tunnel_)
+                        : identify_caller(call.head, call.target.reverse, proxy_.config.auth_token);
   if (!caller) co_return co_await give_problem(call, caller.error());
   call.caller = std::move(*caller);
   if (is_loop(call.head, call.target.url, proxy_.own, proxy_.via))
@@ -152,8 +158,9 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
   const Forwarding how{&url, proxy_.via, client_address_, call.target.reverse, {}};
   const Guard::MakeExchange make_exchange =
       [&](const Record& claimed) -> std::unique_ptr<Exchange> {
-    return std::make_unique<HttpExchange>(worker_.pool,
-                                          outgoing(call.head, how, policy, claimed.request, body));
+    return std::make_unique<HttpExchange>(
+        worker_.pool,
+        outgoing(call.head, how, call.target.insecure, policy, claimed.request, body));
   };
   auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
   body.reset();

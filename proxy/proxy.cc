@@ -4,8 +4,14 @@
 
 namespace ledger {
 
-Proxy::Proxy(const Config& c, Guard& g, Metrics& m, std::string store_secret, std::string pseudonym)
-    : config(c), guard(g), metrics(m), secret(std::move(store_secret)), via(std::move(pseudonym)) {
+Proxy::Proxy(const Config& c, Guard& g, Metrics& m, std::string store_secret, std::string pseudonym,
+             Log l)
+    : config(c),
+      guard(g),
+      metrics(m),
+      secret(std::move(store_secret)),
+      via(std::move(pseudonym)),
+      log(std::move(l)) {
   std::set<std::string> keys;
   for (const auto& mount : config.mounts) keys.insert(mount.upstream_key);
   for (const auto& listener : config.listeners) keys.insert(listener.upstream_key);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -9,18 +10,27 @@
 #include "config/config.h"
 #include "guard/guard.h"
 #include "guard/metrics.h"
+#include "proxy/interception.h"
 #include "proxy/upstream.h"
 
 namespace ledger {
 
 struct Proxy {
-  Proxy(const Config& config, Guard& guard, Metrics& metrics, std::string secret, std::string via);
+  // A line for the operator's log; may be called from any thread.
+  using Log = std::function<void(const std::string& line)>;
+  Proxy(const Config& config, Guard& guard, Metrics& metrics, std::string secret, std::string via,
+        Log log);
 
   const Config& config;
   Guard& guard;
   Metrics& metrics;
   std::string secret;  // of the store: keys the credentials' HMAC
   std::string via;     // our pseudonym in Via, one a process
+  Log log;
+  // Opens tunnels; null where no route asks for it, or where `no_interception` says why it cannot.
+  // Set at the start.
+  std::unique_ptr<Interception> interception;
+  std::string no_interception;
   std::vector<Endpoint>
       own;  // every address that we listen on, the admin's included; set at the start
 
@@ -38,8 +48,8 @@ struct Proxy {
 
 // One thread's own: connections never leave it.
 struct Worker {
-  Worker(const Config& config, std::shared_ptr<asio::ssl::context> upstream_tls)
-      : deadlines(context), pool(deadlines, std::move(upstream_tls), config) {}
+  Worker(const Config& config, const UpstreamTls& tls)
+      : deadlines(context), pool(deadlines, tls, config) {}
   asio::io_context context{1};
   Deadlines deadlines;
   UpstreamPool pool;

@@ -107,6 +107,10 @@ bool MessageReader::body_ready() const {
   return step.given > 0 || ahead.done() || !ahead.fault().empty();
 }
 
+std::string_view MessageReader::buffered() const { return impl_->buffer.rest(); }
+
+Awaitable<ReadError> MessageReader::read_more() { co_return co_await impl_->fill(small_read); }
+
 std::string MessageReader::take_buffered() {
   std::string taken(impl_->buffer.rest());
   impl_->consume(taken.size());

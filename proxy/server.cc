@@ -47,10 +47,10 @@ std::string too_busy_answer() {
 }  // namespace
 
 struct Server::Impl {
-  Impl(const Config& c, Store& store, Metrics& metrics)
+  Impl(const Config& c, Store& store, Metrics& metrics, Proxy::Log log)
       : config(c),
         guard(store, metrics, lease),
-        proxy(config, guard, metrics, store.secret(), "ledger-" + random_hex()) {}
+        proxy(config, guard, metrics, store.secret(), "ledger-" + random_hex(), std::move(log)) {}
 
   ~Impl() {
     stop();
@@ -60,7 +60,7 @@ struct Server::Impl {
   }
 
   tl::expected<void, std::string> listen(const std::string& admin);
-  void run(const std::shared_ptr<asio::ssl::context>& tls);
+  void run(const UpstreamTls& tls);
   Awaitable<> accept(std::size_t worker, std::size_t listener);
   void stop();
 
@@ -97,7 +97,7 @@ tl::expected<void, std::string> Server::Impl::listen(const std::string& admin) {
   return {};
 }
 
-void Server::Impl::run(const std::shared_ptr<asio::ssl::context>& tls) {
+void Server::Impl::run(const UpstreamTls& tls) {
   const auto count =
       config.threads != 0 ? config.threads : std::max(1U, std::thread::hardware_concurrency());
   for (std::size_t i = 0; i < count; ++i) {
@@ -156,10 +156,20 @@ Server::~Server() = default;
 
 tl::expected<std::unique_ptr<Server>, std::string> Server::start(const Config& config, Store& store,
                                                                  Metrics& metrics,
-                                                                 const std::string& admin) {
-  auto tls = make_upstream_tls(config.tls_roots);
+                                                                 const std::string& admin,
+                                                                 Log log) {
+  auto tls = make_upstream_tls(config);
   if (!tls) return tl::unexpected(tls.error());
-  auto impl = std::make_unique<Impl>(config, store, metrics);
+  auto impl = std::make_unique<Impl>(config, store, metrics, std::move(log));
+  if (opens_tunnels(config)) {
+    auto authority = CertificateAuthority::open(config);
+    // Without it mounts and plain HTTP still work; tunnels are refused, never let through
+    // unguarded.
+    if (authority)
+      impl->proxy.interception = std::make_unique<Interception>(std::move(*authority), metrics);
+    else
+      impl->proxy.no_interception = authority.error();
+  }
   if (auto listening = impl->listen(admin); !listening) return tl::unexpected(listening.error());
   auto instance = Instance::start(config, store, impl->lease);
   if (!instance) return tl::unexpected(instance.error());
@@ -173,6 +183,15 @@ std::vector<std::string> Server::addresses() const {
   for (std::size_t i = 0; i < impl_->bound.size(); ++i)
     all.push_back(impl_->proxy.own[i].to_string());
   return all;
+}
+
+std::string Server::tunnels() const {
+  const auto& proxy = impl_->proxy;
+  if (!proxy.no_interception.empty())
+    return "https tunnels of hosts that a route names are refused: " + proxy.no_interception;
+  if (!proxy.interception) return "";
+  return "https tunnels of hosts that a route names are opened; clients must trust " +
+         proxy.interception->authority().certificate_file();
 }
 
 void Server::drain() {

@@ -8,6 +8,7 @@
 
 #include "guard/problem.h"
 #include "proxy/forwarding.h"
+#include "proxy/interception.h"
 #include "proxy/message.h"
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
@@ -55,8 +56,14 @@ class Session : public std::enable_shared_from_this<Session> {
   Awaitable<Then> relay_response(const CallState& call, UpstreamConnection& upstream, bool& retry);
   Awaitable<Then> relay_body(UpstreamConnection& upstream, std::string first);
 
-  // --- tunnel.cc ---------------------------------------------------------------------------------
-  Awaitable<Then> connect_tunnel(CallState& call);
+  // --- tunnel.cc: CONNECT; opened where a route names the host, else blind -----------------------
+  Awaitable<Then> connect_tunnel(const CallState& call);
+  Awaitable<FirstBytes> first_bytes(std::string& server_name);
+  Awaitable<Then> blind_tunnel(Tunnel tunnel, UpstreamConnectionPtr upstream);
+  Awaitable<Then> enter(Tunnel tunnel, FirstBytes speaks);
+  bool opens(const std::string& host, std::uint16_t port) const;
+  void log_tunnel(const std::string& authority, const std::string& what) const;
+  void log_silent_end() const;
 
   Proxy& proxy_;
   Worker& worker_;
@@ -64,6 +71,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const std::string client_address_;
   Stream stream_;
   MessageReader reader_;
+  std::optional<Tunnel> tunnel_;        // that the calls come through
   std::string out_;                     // the answer being written; its capacity is reused
   SteadyClock::time_point pass_until_;  // of a passing call with a `timeout`
   bool unread_ = false;                 // the client may still be sending what we will not read

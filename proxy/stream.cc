@@ -1,11 +1,13 @@
 #include "proxy/stream.h"
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <boost/asio/write.hpp>
 #include <tuple>
 
@@ -243,11 +245,14 @@ Awaitable<ErrorCode> Stream::handshake_as_client(asio::ssl::context& context,
   co_return result(error);
 }
 
-Awaitable<ErrorCode> Stream::handshake_as_server(asio::ssl::context& context) {
+Awaitable<ErrorCode> Stream::handshake_as_server(asio::ssl::context& context, std::string first,
+                                                 const Prepare& prepare) {
   if (expired()) co_return asio::error::timed_out;
   tls_ = std::make_unique<Tls>(socket_, context);
+  if (prepare) prepare(tls_->native_handle());
   const Pending pending(*this);
-  const auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::server, use_result);
+  const auto [error, used] = co_await tls_->async_handshake(asio::ssl::stream_base::server,
+                                                            asio::buffer(first), use_result);
   co_return result(error);
 }
 
@@ -296,6 +301,18 @@ Awaitable<> Stream::shutdown_send() {
 void Stream::close() {
   ErrorCode ignored;
   socket_.close(ignored);
+}
+
+std::string tls_reason(const ErrorCode& error) {
+  if (error == asio::error::eof || error == asio::ssl::error::stream_truncated ||
+      error == asio::error::connection_reset)
+    return "the connection was closed";
+  if (error.category() != asio::error::get_ssl_category()) return error.message();
+  const auto code = static_cast<unsigned long>(error.value());
+  const char* const reason = ERR_reason_error_string(code);
+  std::string why = reason != nullptr ? reason : error.message();
+  if (ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER) why += " (is it plain HTTP?)";
+  return why;
 }
 
 }  // namespace ledger

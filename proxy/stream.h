@@ -5,6 +5,7 @@
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -87,8 +88,14 @@ class Stream {
   // TLS. `start_tls` wraps the socket (plain until then); the handshakes verify as `context` says.
   // As client: SNI and the certificate's name are checked against `host` (IP addresses too).
   Awaitable<ErrorCode> handshake_as_client(asio::ssl::context& context, const std::string& host);
-  Awaitable<ErrorCode> handshake_as_server(asio::ssl::context& context);
+  // As server: `first` was read from the socket already; `prepare` sees the connection before it
+  // begins. Afterwards the peer's close_notify alone is an end.
+  using Prepare = std::function<void(SSL*)>;
+  Awaitable<ErrorCode> handshake_as_server(asio::ssl::context& context, std::string first = {},
+                                           const Prepare& prepare = {});
   bool is_tls() const { return tls_ != nullptr; }
+  // How reading ended, once it has: an end, or what failed (see tls_reason).
+  const ErrorCode& ended() const { return ended_; }
   // Why the peer's certificate was refused, for a person ("certificate has expired"); else empty.
   const std::string& certificate_error() const { return certificate_error_; }
 
@@ -129,5 +136,8 @@ class Stream {
   ErrorCode ended_;         // how reading ended, once it has
   std::string certificate_error_;
 };
+
+// What went wrong in TLS, for a person: OpenSSL's reason, or "the connection was closed".
+std::string tls_reason(const ErrorCode& error);
 
 }  // namespace ledger

@@ -64,15 +64,35 @@ tl::expected<Target, Problem> find_target(const Head& head, const Listener& list
   }
   std::optional<Mounted> mounted;
   if (listener.upstream)
-    mounted = mount_target({Mount{"/", *listener.upstream, listener.upstream_key}}, head.target);
+    mounted =
+        mount_target({Mount{"/", *listener.upstream, listener.upstream_key, false}}, head.target);
   else
     mounted = mount_target(config.mounts, head.target);
   if (!mounted) {
     const auto path = head.target.substr(0, head.target.find('?'));
     return tl::unexpected(problem::not_mounted(path.substr(0, 200)));
   }
-  return Target{std::move(mounted->url), true,
-                listener.upstream ? listener.upstream_key : mounted->mount->upstream_key};
+  if (listener.upstream) return Target{std::move(mounted->url), true, listener.upstream_key};
+  return Target{std::move(mounted->url), true, mounted->mount->upstream_key,
+                mounted->mount->insecure};
+}
+
+tl::expected<Target, Problem> find_target(const Head& head, const Tunnel& tunnel) {
+  const bool origin_form = head.target.starts_with('/') || head.target == "*";
+  const auto prefix = tunnel.url.origin();
+  auto url = parse_url(origin_form ? prefix + (head.target == "*" ? "/" : std::string(head.target))
+                                   : std::string(head.target));
+  if (!url)
+    return tl::unexpected(
+        problem::bad_request("The request's target is not a URL: " + url.error()));
+  const auto host = head.get("Host");
+  const auto named =
+      origin_form && !host.empty() ? parse_url(tunnel.url.scheme + "://" + std::string(host)) : url;
+  if (!named || named->origin() != prefix || url->origin() != prefix)
+    return tl::unexpected(
+        problem::bad_request("The request names another host than its tunnel, which leads to " +
+                             prefix + "; nothing was sent. Open a tunnel to each host."));
+  return Target{std::move(*url), false, ""};
 }
 
 tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
@@ -88,6 +108,12 @@ tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
   }
   if (token.empty() || same_secret(given, token)) return caller;
   return tl::unexpected(reverse ? problem::token_required() : problem::proxy_auth_required());
+}
+
+tl::expected<Caller, Problem> identify_caller(const Head& head, const Tunnel& tunnel) {
+  auto caller = identify_caller(head, false, "");
+  if (caller && !tunnel.caller.agent.empty()) caller = tunnel.caller;
+  return caller;
 }
 
 bool is_loop(const Head& head, const Url& url, const std::vector<Endpoint>& own,

@@ -15,12 +15,22 @@ struct Target {
   Url url;                   // the upstream's, after mounting
   bool reverse = false;      // came by a mount or an own-port listener
   std::string upstream_key;  // of that mount or listener; empty: none
+  bool insecure = false;     // that mount's: the upstream's certificate is not verified
 };
 
 // The caller's name, from the proxy URL's user ("agent.run") or Ledger-Agent and Ledger-Run.
 struct Caller {
   std::string agent, run;
 };
+
+// A CONNECT tunnel that was opened: calls inside it come in origin-form.
+struct Tunnel {
+  Url url;  // scheme, host and port that the calls are for
+  Caller caller;
+};
+
+// Of a call inside a tunnel. Its Host must be the tunnel's, whose name is the call's identity.
+tl::expected<Target, Problem> find_target(const Head& head, const Tunnel& tunnel);
 
 // Absolute-form is forward proxying; origin-form a mount, or the listener's own upstream.
 tl::expected<Target, Problem> find_target(const Head& head, const Listener& listener,
@@ -29,6 +39,9 @@ tl::expected<Target, Problem> find_target(const Head& head, const Listener& list
 // Checks the token where `auth` asks for one: 407 for a proxied call, 401 for a reverse one.
 tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
                                               const std::string& token);
+
+// Inside a tunnel: who opened it, where CONNECT said so (and showed the token).
+tl::expected<Caller, Problem> identify_caller(const Head& head, const Tunnel& tunnel);
 
 // Is the call for ourselves, or did it pass here already? `own`: what we listen on.
 bool is_loop(const Head& head, const Url& url, const std::vector<Endpoint>& own,

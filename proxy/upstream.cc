@@ -63,26 +63,20 @@ struct UpstreamPool::Attempt {
       return "certificate of " + whom(url, to) + " was refused: " + stream.certificate_error();
     if (error == asio::error::timed_out)
       return timed_out("in the TLS handshake with", whom(url, to));
-    auto why = error.message();
-    const bool ended = error == asio::error::eof || error == asio::ssl::error::stream_truncated;
-    if (ended) why = "the connection was closed";
-    if (error.category() == asio::error::get_ssl_category()) {
-      const auto code = static_cast<unsigned long>(error.value());
-      if (const auto* reason = ERR_reason_error_string(code)) why = reason;
-      if (ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER) why += " (is it plain HTTP?)";
-    }
-    return "TLS handshake with " + whom(url, to) + " failed: " + why;
+    return "TLS handshake with " + whom(url, to) + " failed: " + tls_reason(error);
   }
 };
 
-tl::expected<std::shared_ptr<asio::ssl::context>, std::string> make_upstream_tls(
-    const std::vector<std::string>& roots) {
-  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_client);
-  context->set_verify_mode(asio::ssl::verify_peer);
-  SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
+namespace {
+
+using TlsContext = std::shared_ptr<asio::ssl::context>;
+
+tl::expected<void, std::string> trust(asio::ssl::context& context,
+                                      const std::vector<std::string>& roots) {
   ErrorCode error;
+  context.set_verify_mode(asio::ssl::verify_peer);
   // A machine without any system roots is no error: `roots` may be all it needs.
-  context->set_default_verify_paths(error);
+  context.set_default_verify_paths(error);
   ERR_clear_error();
   for (const auto& file : roots) {
     std::ifstream readable(file);
@@ -90,15 +84,46 @@ tl::expected<std::shared_ptr<asio::ssl::context>, std::string> make_upstream_tls
     if (!readable.get(first) && !readable.eof())
       return tl::unexpected("tls.roots: cannot read " + file + ": " +
                             std::generic_category().message(errno));
-    context->load_verify_file(file, error);
+    context.load_verify_file(file, error);
     ERR_clear_error();
     if (error) return tl::unexpected("tls.roots: " + file + ": no certificate in it");
   }
+  return {};
+}
+
+tl::expected<TlsContext, std::string> client_context(const Config& config) {
+  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_client);
+  auto* const ctx = context->native_handle();
+  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+  if (config.tls_client_cert.empty()) return context;
+  const auto refuse = [](const std::string& what) {
+    const char* const reason = ERR_reason_error_string(ERR_get_error());
+    ERR_clear_error();
+    return tl::unexpected(what + (reason != nullptr ? std::string(": ") + reason : ""));
+  };
+  ERR_clear_error();
+  if (SSL_CTX_use_certificate_chain_file(ctx, config.tls_client_cert.c_str()) != 1)
+    return refuse("tls.client_cert: " + config.tls_client_cert);
+  if (SSL_CTX_use_PrivateKey_file(ctx, config.tls_client_key.c_str(), SSL_FILETYPE_PEM) != 1)
+    return refuse("tls.client_key: " + config.tls_client_key);
   return context;
 }
 
-UpstreamPool::UpstreamPool(Deadlines& deadlines, std::shared_ptr<asio::ssl::context> tls,
-                           const Config& config)
+}  // namespace
+
+tl::expected<UpstreamTls, std::string> make_upstream_tls(const Config& config) {
+  auto context = client_context(config);
+  if (!context) return tl::unexpected(context.error());
+  if (auto trusted = trust(**context, config.tls_roots); !trusted)
+    return tl::unexpected(trusted.error());
+  UpstreamTls tls{std::move(*context), nullptr};
+  const bool any = std::any_of(config.mounts.begin(), config.mounts.end(),
+                               [](const Mount& mount) { return mount.insecure; });
+  if (any) tls.insecure = *client_context(config);
+  return tls;
+}
+
+UpstreamPool::UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& config)
     : deadlines_(deadlines),
       tls_(std::move(tls)),
       config_(config),
@@ -121,9 +146,11 @@ UpstreamConnectionPtr UpstreamPool::take_idle(const std::string& origin, Freshne
 }
 
 Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acquire(
-    const Url& url, Freshness freshness, SteadyClock::time_point deadline) {
+    const UpstreamAddress& to, Freshness freshness, SteadyClock::time_point deadline) {
+  const Url& url = to.url;
   Attempt attempt;
   attempt.origin = url.origin();
+  if (to.insecure) attempt.origin += " unverified";  // never carries another mount's calls
   if (auto idle = take_idle(attempt.origin, freshness)) {
     idle->reused = true;
     co_return std::move(idle);
@@ -142,7 +169,7 @@ Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acqui
         std::min(deadline, now + std::max<SteadyClock::duration>(share, attempt_min));
     attempt.to = ip::tcp::endpoint((*addresses)[i], url.port_number());
     bool try_next = false;
-    auto opened = co_await open(url, attempt, try_next);
+    auto opened = co_await open(to, attempt, try_next);
     if (opened) co_return std::move(opened);
     (why += why.empty() ? "" : "; ") += opened.error().why;
     if (!try_next || SteadyClock::now() >= deadline) break;
@@ -151,8 +178,9 @@ Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acqui
 }
 
 // Connects and shakes hands. `try_next`: may another address of the same host do better?
-Awaitable<UpstreamPool::Opened> UpstreamPool::open(const Url& url, const Attempt& attempt,
-                                                   bool& try_next) {
+Awaitable<UpstreamPool::Opened> UpstreamPool::open(const UpstreamAddress& to,
+                                                   const Attempt& attempt, bool& try_next) {
+  const Url& url = to.url;
   try_next = true;
   auto connection = std::make_unique<UpstreamConnection>(Socket(deadlines_.context()), deadlines_,
                                                          config_.header_max);
@@ -162,7 +190,8 @@ Awaitable<UpstreamPool::Opened> UpstreamPool::open(const Url& url, const Attempt
   if (const auto error = co_await stream.connect(attempt.to))
     co_return tl::unexpected(ConnectError{attempt.connect_sentence(error)});
   if (url.scheme == "https")
-    if (const auto error = co_await stream.handshake_as_client(*tls_, bare_host(url))) {
+    if (const auto error = co_await stream.handshake_as_client(
+            to.insecure ? *tls_.insecure : *tls_.verifying, bare_host(url))) {
       try_next = stream.certificate_error().empty();
       co_return tl::unexpected(ConnectError{attempt.handshake_sentence(url, stream, error)});
     }

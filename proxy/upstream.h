@@ -36,15 +36,23 @@ struct ConnectError {
       why;  // for a person: "connection refused by 127.0.0.1:9", "certificate has expired", ...
 };
 
-// A TLS client context that trusts the system's roots and `roots` (PEM files). Error: names the
-// file.
-tl::expected<std::shared_ptr<asio::ssl::context>, std::string> make_upstream_tls(
-    const std::vector<std::string>& roots);
+// Our side of TLS towards upstreams.
+struct UpstreamTls {
+  std::shared_ptr<asio::ssl::context> verifying;  // trusts the system's roots and `tls.roots`
+  std::shared_ptr<asio::ssl::context> insecure;   // believes anyone; null unless a mount asks
+};
+// Error: names the file.
+tl::expected<UpstreamTls, std::string> make_upstream_tls(const Config& config);
+
+struct UpstreamAddress {
+  const Url& url;
+  bool insecure = false;  // the certificate is not verified
+};
 
 // One for each io_context; not shared between threads.
 class UpstreamPool {
  public:
-  UpstreamPool(Deadlines& deadlines, std::shared_ptr<asio::ssl::context> tls, const Config& config);
+  UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& config);
 
   enum class Freshness : std::uint8_t {
     any,      // pass-through: any idle connection that looks open
@@ -54,7 +62,7 @@ class UpstreamPool {
   // `deadline` bounds look-up, connect and handshake together (and connect_timeout does). Every
   // address is tried in turn, each with its share of the time that is left.
   Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> acquire(
-      const Url& url, Freshness freshness, SteadyClock::time_point deadline);
+      const UpstreamAddress& to, Freshness freshness, SteadyClock::time_point deadline);
   // Gives back a connection whose last exchange ended whole and keep-alive, with nothing buffered;
   // any other is closed.
   void release(UpstreamConnectionPtr connection);
@@ -65,10 +73,10 @@ class UpstreamPool {
   using Opened = tl::expected<UpstreamConnectionPtr, ConnectError>;
   struct Attempt;
   UpstreamConnectionPtr take_idle(const std::string& origin, Freshness freshness);
-  Awaitable<Opened> open(const Url& url, const Attempt& attempt, bool& try_next);
+  Awaitable<Opened> open(const UpstreamAddress& to, const Attempt& attempt, bool& try_next);
   void sweep();
   Deadlines& deadlines_;
-  std::shared_ptr<asio::ssl::context> tls_;
+  UpstreamTls tls_;
   const Config& config_;
   NameLookup names_;
   Timer sweeper_;

@@ -78,8 +78,6 @@ TEST_CASE("what is promised for later is refused by name, never ignored") {
   route_refused("tool: send_email", "3:5", "`tool` is not supported yet in this version");
   route_refused("retries: 3", "3:5", "not supported yet");
   route_refused("probe: x", "3:5", "not supported yet");
-  refused("mounts: {/s: {upstream: \"https://h\", insecure: true}}", "1:38", "not supported yet");
-  refused("tls: {client_cert: x}", "1:7", "not supported yet");
   refused("store: postgres://h/db", "1:8", "not supported yet");
   refused("<<: {a: b}", "1:1", "merge keys");
 }
@@ -131,6 +129,9 @@ TEST_CASE("a bad value is refused with what is accepted") {
   refused("defaults: {POST: twice}", "1:18", "not one of once, pass");
   refused("listen: :8080", "1:9", "0.0.0.0:8080");
   refused("tls: {roots: [/no/such/root.pem]}", "1:15", "is not a file");
+  refused("tls: {ca: /no/such/ca.pem, ca_key: /etc/hostname}", "1:11", "is not a file");
+  refused("tls: {ca: /etc/hostname}", "1:7", "`ca` needs `ca_key` beside it");
+  refused("tls: {client_key: /etc/hostname}", "1:7", "`client_key` needs `client_cert` beside it");
   refused("state: ~you/x", "1:8", "your own home");
 }
 

@@ -53,13 +53,16 @@ json to_json(const YAML::Node& node) {
   static const std::regex integer("-?[0-9]+");
   if (node.Tag() != "!" && std::regex_match(node.Scalar(), integer))
     return std::stoll(node.Scalar());
+  if (node.Tag() != "!" && (node.Scalar() == "true" || node.Scalar() == "false"))
+    return node.Scalar() == "true";
   return node.Scalar();
 }
 
 bool has_type(const json& value, const std::string& type) {
   return (type == "object" && value.is_object()) || (type == "array" && value.is_array()) ||
          (type == "null" && value.is_null()) || (type == "string" && value.is_string()) ||
-         (type == "integer" && value.is_number_integer());
+         (type == "integer" && value.is_number_integer()) ||
+         (type == "boolean" && value.is_boolean());
 }
 
 // The part of JSON Schema (draft 7) that ledger.schema.json uses; any other keyword fails the test.
@@ -104,6 +107,13 @@ class Schema {
     if (word == "required")
       return !value.is_object() || std::all_of(with.begin(), with.end(), [&](const json& name) {
         return value.contains(name.get<std::string>());
+      });
+    if (word == "dependencies")
+      return std::all_of(with.items().begin(), with.items().end(), [&](const auto& pair) {
+        return !value.contains(pair.key()) ||
+               std::all_of(pair.value().begin(), pair.value().end(), [&](const json& needed) {
+                 return value.contains(needed.template get<std::string>());
+               });
       });
     if (word == "properties" || word == "patternProperties" || word == "additionalProperties")
       return !value.is_object() || members(rule, value);

@@ -8,6 +8,7 @@ set(e2e_tests
   identity
   pass
   framing
+  tunnel
   peers
   admin
   cli

@@ -19,7 +19,8 @@ using Freshness = UpstreamPool::Freshness;
 // A destination that accepts when it is told to, and a pool that connects to it.
 struct Destination {
   explicit Destination(std::shared_ptr<asio::ssl::context> tls = nullptr)
-      : acceptor(listen_on_loopback(loop.context)), pool(loop.deadlines, std::move(tls), config) {}
+      : acceptor(listen_on_loopback(loop.context)),
+        pool(loop.deadlines, {std::move(tls), nullptr}, config) {}
 
   std::string at(const std::string& scheme = "http", const std::string& host = "127.0.0.1") const {
     return scheme + "://" + host + ":" + std::to_string(acceptor.local_endpoint().port()) + "/";
@@ -28,7 +29,8 @@ struct Destination {
                                                         SteadyClock::duration within) {
     const auto parsed = parse_url(url);
     REQUIRE(parsed.has_value());
-    return loop.run(pool.acquire(*parsed, freshness, SteadyClock::now() + within));
+    const UpstreamAddress to{*parsed};
+    return loop.run(pool.acquire(to, freshness, SteadyClock::now() + within));
   }
   std::string why(const std::string& url, SteadyClock::duration within = std::chrono::seconds(20)) {
     auto got = get(url, Freshness::guarded, within);
@@ -265,14 +267,19 @@ TEST_CASE("tls.roots: a file that cannot serve is named") {
   const auto empty = write("empty.pem", "");
   const auto wrong = write("wrong.pem", "not a certificate");
   const auto missing = (dir / "missing.pem").string();
-  CHECK(make_upstream_tls({}).has_value());
-  CHECK(make_upstream_tls({good}).has_value());
-  CHECK_EQ(make_upstream_tls({good, missing}).error(),
+  const auto made = [](const std::vector<std::string>& roots) {
+    Config config;
+    config.tls_roots = roots;
+    return make_upstream_tls(config);
+  };
+  CHECK(made({}).has_value());
+  CHECK(made({good}).has_value());
+  CHECK_EQ(made({good, missing}).error(),
            "tls.roots: cannot read " + missing + ": No such file or directory");
-  CHECK_EQ(make_upstream_tls({dir.string()}).error(),
+  CHECK_EQ(made({dir.string()}).error(),
            "tls.roots: cannot read " + dir.string() + ": Is a directory");
   for (const auto& file : {empty, wrong})
-    CHECK_EQ(make_upstream_tls({file}).error(), "tls.roots: " + file + ": no certificate in it");
+    CHECK_EQ(made({file}).error(), "tls.roots: " + file + ": no certificate in it");
   std::filesystem::remove_all(dir);
 }
 

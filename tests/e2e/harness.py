@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -239,8 +240,9 @@ class Gate:
 class Ledger:
     """The real binary on free ports, in a directory of its own."""
 
-    def __init__(self, config="", listen="127.0.0.1:0", store=None, admin="", directory=None):
+    def __init__(self, config="", listen="127.0.0.1:0", store=None, admin="", directory=None, own_state=True):
         self.own_directory = directory is None
+        self.own_state = own_state  # False: `config` has its own `state:`
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="ledger-e2e-"))
         self.store = store or f"sqlite:{self.directory}/ledger.db"
         self.config, self.listen, self.admin_listen, self.admin_extra = config, listen, "127.0.0.1:0", admin
@@ -261,7 +263,8 @@ class Ledger:
         extra = f", {self.admin_extra}" if self.admin_extra else ""
         self.file.write_text(
             f"listen: {self.listen}\nadmin: {{ listen: {self.admin_listen}{extra} }}\n"
-            f'store: {{ url: "{self.store}" }}\nstate: {self.directory}/state\n{self.config}\n'
+            f'store: {{ url: "{self.store}" }}\n'
+            + (f"state: {self.directory}/state\n" if self.own_state else "") + f"{self.config}\n"
         )
         if self.process:
             self.log.close()
@@ -363,6 +366,37 @@ class Ledger:
         return self.store.removeprefix("sqlite:")
 
 
+class Certificates:
+    """A throw-away CA, and leaves that it signs. `directory` is removed with the test."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self._openssl("req", "-x509", *self.KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test CA")
+
+    KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+    def _openssl(self, *arguments):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=self.directory)
+
+    @property
+    def ca(self):
+        return self.directory / "ca.pem"
+
+    def leaf(self, name, alternatives, days=2):
+        """The paths of a certificate and its key; `days` < 0: expired."""
+        (self.directory / "san").write_text(f"subjectAltName={alternatives}")
+        self._openssl("req", *self.KEY, "-keyout", f"{name}.key", "-out", "csr", "-subj", f"/CN={name}")
+        self._openssl("x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                      "-out", f"{name}.pem", "-days", str(days), "-extfile", "san")
+        return self.directory / f"{name}.pem", self.directory / f"{name}.key"
+
+    def server(self, alternatives="DNS:localhost,IP:127.0.0.1", name="leaf", **more):
+        """A server's TLS context."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.leaf(name, alternatives, **more))
+        return context
+
+
 class Case(unittest.TestCase):
     """Closes what a test opens, and shows the proxy's log when it fails."""
 
@@ -388,6 +422,11 @@ class Case(unittest.TestCase):
             for ledger in self.ledgers:
                 ledger.show_log()
         return result
+
+    def certificates(self):
+        directory = pathlib.Path(tempfile.mkdtemp(prefix="ledger-tls-"))
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        return Certificates(directory)
 
     def in_parallel(self, *calls):
         """Runs the calls at once; their results in order."""

@@ -1,10 +1,6 @@
 """Never "failed" when the truth is "unknown", and never sent twice on a guess."""
-import pathlib
-import shutil
 import socket
 import ssl
-import subprocess
-import tempfile
 import threading
 
 from harness import Case, DEADLINE, Gate, eventually, main, request_bytes, reset, statuses
@@ -484,58 +480,50 @@ class UpstreamKey(Case):
         self.assertEqual(ledger.record(key)["state"], "in_doubt")
 
 
-class Certificates(Case):
-    def certificate(self, subject_alt_name):
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="ledger-tls-"))
-        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                        "-keyout", directory / "key.pem", "-out", directory / "cert.pem", "-days", "2",
-                        "-subj", "/CN=test", "-addext", f"subjectAltName={subject_alt_name}"],
-                       check=True, capture_output=True)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
-        return directory / "cert.pem", context
+class Upstreams(Case):
+    def setUp(self):
+        self.tls = self.certificates()
+        self.roots = f'tls: {{ roots: ["{self.tls.ca}"] }}'
 
-    def test_an_upstream_whose_certificate_a_local_ca_signed_is_called_over_tls(self):
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="ledger-tls-"))
-        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
-        (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
-
-        def openssl(*arguments):
-            subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
-
-        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test CA")
-        openssl("req", *key, "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=leaf")
-        openssl("x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "leaf.pem",
-                "-days", "2", "-extfile", "san")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(directory / "leaf.pem", directory / "leaf.key")
-        up = self.upstream(tls=context)
+    def test_one_whose_certificate_a_local_ca_signed_is_called_over_tls(self):
+        up = self.upstream(tls=self.tls.server())
         mounts = f'mounts: {{ /s: {{ upstream: "{up.url}" }} }}'
-        stranger, friend = self.ledger(mounts), self.ledger(f'{mounts}\ntls: {{ roots: ["{directory}/ca.pem"] }}')
+        stranger, friend = self.ledger(mounts), self.ledger(f"{mounts}\n{self.roots}")
         refused = stranger.direct("POST", "/s/x", b"{}")
         self.assertEqual((refused.slug, refused.json()["safe_to_retry"], up.effects), ("upstream-unreachable", True, 0))
         self.assertIn("certificate", refused.json()["detail"])
-        answers = [friend.direct("POST", "/s/x", b"{}") for _ in range(2)]
-        self.assertEqual(([(a.status, a.ledger) for a in answers], up.effects), ([(200, "executed"), (200, "replayed")], 1))
-
-    def test_a_verified_upstream_is_called_over_tls(self):
-        file, context = self.certificate("IP:127.0.0.1")
-        up = self.upstream(tls=context)
-        ledger = self.ledger(f'mounts: {{ /s: {{ upstream: "{up.url}" }} }}\ntls: {{ roots: ["{file}"] }}')
-        answers = [ledger.direct("POST", "/s/x", b"{}") for _ in range(3)]
+        answers = [friend.direct("POST", "/s/x", b"{}") for _ in range(3)]
         self.assertEqual(([a.ledger for a in answers], up.effects), (["executed", "replayed", "replayed"], 1))
 
-    def test_a_certificate_that_does_not_verify_was_not_sent_anything(self):
-        file, context = self.certificate("DNS:elsewhere.example")
+    def test_a_certificate_for_another_name_is_not_sent_anything(self):
+        up = self.upstream(tls=self.tls.server("DNS:elsewhere.example"))
+        ledger = self.ledger(f'mounts: {{ /s: {{ upstream: "{up.url}" }} }}\n{self.roots}')
+        answers = [ledger.direct("POST", "/s/x", b"{}") for _ in range(2)]
+        self.assertEqual([a.slug for a in answers], ["upstream-unreachable"] * 2)
+        self.assertEqual((answers[0].json()["safe_to_retry"], up.requests), (True, []))
+
+    def test_one_that_a_mount_calls_insecurely_is_believed_whoever_it_is_and_the_log_warns(self):
+        up = self.upstream(tls=self.tls.server("DNS:elsewhere.example"))
+        ledger = self.ledger(f'mounts: {{ /s: {{ upstream: "{up.url}", insecure: true }}, /v: {{ upstream: "{up.url}" }} }}')
+        verified = ledger.direct("POST", "/v/x", b"{}")
+        insecure = [ledger.direct("POST", "/s/x", b"{}") for _ in range(2)]
+        self.assertEqual((verified.slug, [a.ledger for a in insecure]), ("upstream-unreachable", ["executed", "replayed"]))
+        # The connection that nobody verified carries no verified mount's calls.
+        self.assertEqual(ledger.direct("POST", "/v/y", b"{}").slug, "upstream-unreachable")
+        self.assertIn("INSECURE", (ledger.directory / "log").read_text())
+
+    def test_one_that_asks_for_a_certificate_is_shown_ours(self):
+        context = self.tls.server()
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(self.tls.ca)
         up = self.upstream(tls=context)
-        for roots in ("", f'\ntls: {{ roots: ["{file}"] }}'):
-            ledger = self.ledger(f'mounts: {{ /s: {{ upstream: "{up.url}" }} }}{roots}')
-            answer = ledger.direct("POST", "/s/x", b"{}")
-            self.assertEqual((answer.status, answer.slug, answer.json()["safe_to_retry"]), (502, "upstream-unreachable", True))
-            self.assertIn("certificate", answer.json()["detail"])
-        self.assertEqual(up.effects, 0)
+        cert, key = self.tls.leaf("client", "DNS:client")
+        mount = f'mounts: {{ /s: {{ upstream: "{up.url}" }} }}'
+        ours = f'tls: {{ roots: ["{self.tls.ca}"], client_cert: "{cert}", client_key: "{key}" }}'
+        known, unknown = self.ledger(f"{mount}\n{ours}"), self.ledger(f"{mount}\n{self.roots}")
+        self.assertEqual((known.direct("POST", "/s/x", b"{}").ledger, up.effects), ("executed", 1))
+        self.assertIn(unknown.direct("POST", "/s/x", b"{}").status, (502, 504))
+        self.assertEqual(up.effects, 1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import socket
 import threading
 import unittest
 
-from harness import SANITIZED, Case, DEADLINE, eventually, exchange, main, read_answer, read_head, request_bytes
+from harness import SANITIZED, Case, DEADLINE, eventually, main, read_answer, read_head, request_bytes
 
 MIB = 1024 * 1024
 
@@ -204,52 +204,6 @@ class Pass(Case):
             answers = [ledger.charge(up, body, path="/mcp") for _ in range(2)]
             self.assertEqual((method, up.effects - before), (method, effects))
             self.assertEqual(answers[1].ledger, "replayed" if effects == 1 else "passed")
-
-
-class Connect(Case):
-    def test_a_tunnel_is_blind_and_keeps_half_closes(self):
-        server = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(server.close)
-        port = server.getsockname()[1]
-
-        def echo():
-            connection, _ = server.accept()
-            connection.sendall(b"I speak first\n")
-            data = b""
-            while piece := connection.recv(65536):
-                data += piece
-            connection.sendall(data[::-1])
-            connection.close()
-
-        threading.Thread(target=echo, daemon=True).start()
-        ledger = self.ledger()
-        with socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE) as client:
-            client.sendall(f"CONNECT 127.0.0.1:{port} HTTP/1.0\r\n\r\n".encode())
-            reader = client.makefile("rb", buffering=0)
-            self.assertIn("200", read_head(reader)[0])
-            self.assertEqual(reader.readline(), b"I speak first\n")
-            data = os.urandom(2 * MIB)
-            client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-            got = b""
-            while piece := client.recv(65536):
-                got += piece
-            self.assertEqual(got, data[::-1])
-
-    def test_a_host_that_an_https_route_names_is_not_let_past_the_guard(self):
-        ledger = self.ledger('routes: [ { name: stripe, match: "POST https://api.stripe.com/v1/charges" } ]')
-        answer = exchange(("127.0.0.1", ledger.port), b"CONNECT api.stripe.com:443 HTTP/1.1\r\nHost: api.stripe.com:443\r\n\r\n")
-        self.assertEqual((answer.status, answer.slug), (501, "not-implemented"))
-        self.assertIn("stripe", answer.json()["detail"])
-
-    def test_a_target_that_refuses_or_is_none_is_told(self):
-        ledger = self.ledger()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        answer = exchange(("127.0.0.1", ledger.port), f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
-        answer = exchange(("127.0.0.1", ledger.port), b"CONNECT nonsense HTTP/1.1\r\nHost: x\r\n\r\n")
-        self.assertEqual(answer.status, 400)
 
 
 if __name__ == "__main__":

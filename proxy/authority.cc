@@ -1,0 +1,354 @@
+#include "proxy/authority.h"
+
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/ip/address.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+namespace ledger {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::system_clock;
+namespace fs = std::filesystem;
+
+constexpr hours authority_lifetime{24 * 365 * 10};
+// Today's clients take at most 398 days, the strictest 200; it is made anew long before.
+constexpr hours leaf_lifetime{24 * 30};
+constexpr hours clock_skew{24};              // of a client behind us
+constexpr std::size_t common_name_max = 64;  // RFC 5280 appendix A.1
+constexpr auto key_name = "ca-key.pem", certificate_name = "ca.pem", bundle_name = "ca-bundle.pem";
+
+struct FreeBio {
+  void operator()(BIO* p) const { BIO_free(p); }
+};
+using Bio = std::unique_ptr<BIO, FreeBio>;
+
+// What can only fail for want of memory or by a mistake of ours.
+template <class T>
+T must(T result) {
+  if (!result) throw std::runtime_error("OpenSSL: " + std::to_string(ERR_get_error()));
+  return result;
+}
+
+std::string text_of(BIO* bio) {
+  char* data = nullptr;
+  const auto size = BIO_get_mem_data(bio, &data);
+  return {data, static_cast<std::size_t>(size)};
+}
+
+std::string pem_of(X509* certificate) {
+  const Bio out(must(BIO_new(BIO_s_mem())));
+  must(PEM_write_bio_X509(out.get(), certificate));
+  return text_of(out.get());
+}
+
+std::string pem_of(EVP_PKEY* key) {
+  const Bio out(must(BIO_new(BIO_s_mem())));
+  must(PEM_write_bio_PrivateKey(out.get(), key, nullptr, nullptr, 0, nullptr, nullptr));
+  return text_of(out.get());
+}
+
+void set_time(ASN1_TIME* time, system_clock::time_point t) {
+  must(ASN1_TIME_set(time, system_clock::to_time_t(t)));
+}
+
+system_clock::time_point time_of(const ASN1_TIME* time) {
+  std::tm tm{};
+  ASN1_TIME_to_tm(time, &tm);
+  return system_clock::from_time_t(::timegm(&tm));
+}
+
+void add_extension(X509* certificate, X509* issuer, int id, const std::string& value) {
+  X509V3_CTX context;
+  X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
+  auto* const extension = must(X509V3_EXT_conf_nid(nullptr, &context, id, value.c_str()));
+  X509_add_ext(certificate, extension, -1);
+  X509_EXTENSION_free(extension);
+}
+
+void add_name(X509_NAME* name, const char* field, const std::string& value) {
+  must(X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8,
+                                  reinterpret_cast<const unsigned char*>(value.c_str()), -1, -1,
+                                  0));
+}
+
+// A certificate with a random serial number (RFC 5280 section 4.1.2.2: positive, up to 20 octets).
+Certificate blank(EVP_PKEY* key, system_clock::time_point from, system_clock::time_point to) {
+  Certificate made(must(X509_new()));
+  auto* const c = made.get();
+  must(X509_set_version(c, X509_VERSION_3));
+  unsigned char serial[16];
+  must(RAND_bytes(serial, sizeof serial));
+  serial[0] = static_cast<unsigned char>((serial[0] & 0x7F) | 0x40);
+  const std::unique_ptr<BIGNUM, decltype(&BN_free)> number(
+      must(BN_bin2bn(serial, sizeof serial, nullptr)), BN_free);
+  must(BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(c)));
+  set_time(X509_getm_notBefore(c), from);
+  set_time(X509_getm_notAfter(c), to);
+  must(X509_set_pubkey(c, key));
+  return made;
+}
+
+PrivateKey new_key() { return PrivateKey(must(EVP_EC_gen("P-256"))); }
+
+std::string random_hex() {
+  unsigned char bytes[4];
+  must(RAND_bytes(bytes, sizeof bytes));
+  char text[9];
+  std::snprintf(text, sizeof text, "%02x%02x%02x%02x", bytes[0], bytes[1], bytes[2], bytes[3]);
+  return text;
+}
+
+// Key and certificate of a new CA, as one PEM text.
+std::string make_authority() {
+  const auto key = new_key();
+  const auto now = system_clock::now();
+  const auto made = blank(key.get(), now - clock_skew, now + authority_lifetime);
+  auto* const c = made.get();
+  auto* const name = X509_get_subject_name(c);
+  add_name(name, "O", "Ledger");
+  // Told from an earlier one by its number: clients look a CA up by its name.
+  add_name(name, "CN", "Ledger local CA " + random_hex());
+  must(X509_set_issuer_name(c, name));
+  add_extension(c, c, NID_basic_constraints, "critical,CA:TRUE,pathlen:0");
+  add_extension(c, c, NID_key_usage, "critical,keyCertSign,cRLSign");
+  add_extension(c, c, NID_subject_key_identifier, "hash");
+  must(X509_sign(c, key.get(), EVP_sha256()));
+  return pem_of(key.get()) + pem_of(c);
+}
+
+std::string failure() { return std::generic_category().message(errno); }
+
+// --- files -------------------------------------------------------------------------------------
+
+tl::expected<void, std::string> make_directory(const std::string& directory) {
+  std::error_code error;
+  const auto above = fs::path(directory).parent_path();
+  if (!above.empty()) fs::create_directories(above, error);
+  if (::mkdir(directory.c_str(), 0700) == 0 || errno == EEXIST) return {};
+  return tl::unexpected("state: cannot make " + directory + ": " + failure() +
+                        "; set `state:` to a directory that can be written");
+}
+
+// A new file beside `path`, whole and synced; its name is returned. The caller puts it in place.
+tl::expected<std::string, std::string> write_beside(const std::string& path,
+                                                    const std::string& text, mode_t mode) {
+  auto name = path + "." + random_hex();
+  const int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  const auto size = static_cast<ssize_t>(text.size());
+  const bool written = fd >= 0 && ::write(fd, text.data(), text.size()) == size && ::fsync(fd) == 0;
+  const auto why = failure();
+  if (fd >= 0) ::close(fd);
+  if (written) return name;
+  ::unlink(name.c_str());
+  return tl::unexpected("cannot write " + path + ": " + why);
+}
+
+tl::expected<void, std::string> replace_file(const std::string& path, const std::string& text,
+                                             mode_t mode) {
+  const auto beside = write_beside(path, text, mode);
+  if (!beside) return tl::unexpected(beside.error());
+  if (::rename(beside->c_str(), path.c_str()) == 0) return {};
+  return tl::unexpected("cannot write " + path + ": " + failure());
+}
+
+// Unless somebody else made it first.
+tl::expected<void, std::string> make_file(const std::string& path, const std::string& text,
+                                          mode_t mode) {
+  const auto beside = write_beside(path, text, mode);
+  if (!beside) return tl::unexpected(beside.error());
+  const bool made = ::link(beside->c_str(), path.c_str()) == 0 || errno == EEXIST;
+  const auto why = failure();
+  ::unlink(beside->c_str());
+  if (made) return {};
+  return tl::unexpected("cannot write " + path + ": " + why);
+}
+
+tl::expected<std::string, std::string> read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  if (in && text << in.rdbuf()) return text.str();
+  return tl::unexpected("cannot read " + path + ": " + failure());
+}
+
+bool is_private(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) != 0 || (info.st_mode & 077) == 0;
+}
+
+std::string system_roots() {
+  if (const char* set = std::getenv("SSL_CERT_FILE"); set != nullptr && *set != '\0') return set;
+  for (const auto* file :
+       {X509_get_default_cert_file(), "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"})
+    if (fs::exists(file)) return file;
+  return "";
+}
+
+// "DNS:api.example.com" or "IP:127.0.0.1".
+std::string alternative_name(const std::string& host) {
+  auto bare = host;
+  if (bare.size() > 2 && bare.front() == '[') bare = bare.substr(1, bare.size() - 2);
+  boost::system::error_code error;
+  boost::asio::ip::make_address(bare, error);
+  return (error ? "DNS:" : "IP:") + bare;
+}
+
+std::string in_state(const Config& config, const char* name) {
+  return config.state_dir + "/" + name;
+}
+
+}  // namespace
+
+tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuthority::load(
+    const std::string& certificate_file, const std::string& key_file) {
+  std::unique_ptr<CertificateAuthority> made(new CertificateAuthority);
+  const auto certificates = read_file(certificate_file), key = read_file(key_file);
+  if (!certificates) return tl::unexpected(certificates.error());
+  if (!key) return tl::unexpected(key.error());
+  const auto refuse = [&](const std::string& file, const std::string& why) {
+    ERR_clear_error();
+    return tl::unexpected(file + ": " + why);
+  };
+
+  const Bio key_text(must(BIO_new_mem_buf(key->data(), static_cast<int>(key->size()))));
+  made->key_.reset(PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr));
+  if (!made->key_) return refuse(key_file, "no private key in it (PEM, without a pass phrase)");
+
+  const Bio text(
+      must(BIO_new_mem_buf(certificates->data(), static_cast<int>(certificates->size()))));
+  made->certificate_.reset(PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
+  auto* const c = made->certificate_.get();
+  if (c == nullptr) return refuse(certificate_file, "no certificate in it (PEM)");
+  if (X509_check_ca(c) == 0) return refuse(certificate_file, "its certificate is not a CA's");
+  if (X509_check_private_key(c, made->key_.get()) != 1)
+    return refuse(certificate_file, "its certificate does not belong to the key in " + key_file);
+  if (made->expires_at() < system_clock::now())
+    return refuse(certificate_file, "the CA has expired; make a new one with `ledger ca rotate`");
+
+  made->chain_.reset(must(sk_X509_new_null()));
+  const bool root = X509_self_signed(c, 0) == 1;
+  if (!root && X509_up_ref(c) == 1) sk_X509_push(made->chain_.get(), c);
+  while (auto* const more = PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr))
+    if (X509_self_signed(more, 0) == 1)
+      X509_free(more);
+    else
+      sk_X509_push(made->chain_.get(), more);
+  ERR_clear_error();  // the end of the file
+
+  made->leaf_key_ = new_key();
+  made->file_ = certificate_file;
+  made->pem_ = pem_of(c);
+  return made;
+}
+
+tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuthority::open(
+    const Config& config) {
+  if (!config.tls_ca.empty()) return load(config.tls_ca, config.tls_ca_key);
+  const auto key_file = in_state(config, key_name), file = in_state(config, certificate_name);
+  std::error_code error;
+  if (!fs::exists(key_file, error)) {
+    if (auto made = make_directory(config.state_dir); !made) return tl::unexpected(made.error());
+    if (auto made = make_file(key_file, make_authority(), 0600); !made)
+      return tl::unexpected(made.error());
+  }
+  if (!is_private(key_file))
+    return tl::unexpected(key_file + " can be read by others, who could then pose as any host: " +
+                          "make a new CA with `ledger ca rotate`");
+  auto opened = load(key_file, key_file);
+  if (!opened) return opened;
+  (*opened)->file_ = file;
+  // What clients trust follows from the key's file; it alone is never believed.
+  if (const auto there = read_file(file); !there || *there != (*opened)->pem_)
+    if (auto written = replace_file(file, (*opened)->pem_, 0644); !written)
+      return tl::unexpected(written.error());
+  return opened;
+}
+
+tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuthority::rotate(
+    const Config& config) {
+  if (!config.tls_ca.empty())
+    return tl::unexpected(config.tls_ca + " is your own (`tls.ca`): put another file there");
+  if (auto made = make_directory(config.state_dir); !made) return tl::unexpected(made.error());
+  const auto made = replace_file(in_state(config, key_name), make_authority(), 0600);
+  if (!made) return tl::unexpected(made.error());
+  return open(config);
+}
+
+Leaf CertificateAuthority::sign(const std::string& host, system_clock::time_point now) const {
+  auto* const issuer = certificate_.get();
+  const auto from = std::max(now - clock_skew, time_of(X509_get0_notBefore(issuer)));
+  const auto to = std::min(now + leaf_lifetime, expires_at());
+  Leaf leaf{blank(leaf_key_.get(), from, to), to};
+  auto* const c = leaf.certificate.get();
+  must(X509_set_issuer_name(c, X509_get_subject_name(issuer)));
+  // Clients look at subjectAltName alone; where there is no subject beside it, it is critical
+  // (RFC 5280 section 4.2.1.6).
+  const bool named = host.size() <= common_name_max;
+  if (named) add_name(X509_get_subject_name(c), "CN", host);
+  add_extension(c, issuer, NID_subject_alt_name,
+                (named ? "" : "critical,") + alternative_name(host));
+  add_extension(c, issuer, NID_basic_constraints, "critical,CA:FALSE");
+  add_extension(c, issuer, NID_key_usage, "critical,digitalSignature");
+  add_extension(c, issuer, NID_ext_key_usage, "serverAuth");
+  add_extension(c, issuer, NID_subject_key_identifier, "hash");
+  if (X509_get0_subject_key_id(issuer) != nullptr)
+    add_extension(c, issuer, NID_authority_key_identifier, "keyid:always");
+  must(X509_sign(c, key_.get(), EVP_sha256()));
+  return leaf;
+}
+
+system_clock::time_point CertificateAuthority::expires_at() const {
+  return time_of(X509_get0_notAfter(certificate_.get()));
+}
+
+std::string CertificateAuthority::sha256() const {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  must(X509_digest(certificate_.get(), EVP_sha256(), digest, &size));
+  std::string out;
+  for (unsigned int i = 0; i < size; ++i) {
+    char text[4];
+    std::snprintf(text, sizeof text, i == 0 ? "%02X" : ":%02X", digest[i]);
+    out += text;
+  }
+  return out;
+}
+
+std::string CertificateAuthority::subject() const {
+  const Bio out(must(BIO_new(BIO_s_mem())));
+  X509_NAME_print_ex(out.get(), X509_get_subject_name(certificate_.get()), 0,
+                     XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB);
+  return text_of(out.get());
+}
+
+tl::expected<std::string, std::string> write_bundle(const Config& config,
+                                                    const CertificateAuthority& authority) {
+  std::string all = authority.certificate_pem();
+  std::vector<std::string> files = config.tls_roots;
+  if (const auto roots = system_roots(); !roots.empty()) files.push_back(roots);
+  for (const auto& file : files) {
+    const auto text = read_file(file);
+    if (!text) return tl::unexpected(text.error());
+    all += *text;
+    if (!all.ends_with('\n')) all += '\n';
+  }
+  const auto path = in_state(config, bundle_name);
+  if (auto made = make_directory(config.state_dir); !made) return tl::unexpected(made.error());
+  if (auto written = replace_file(path, all, 0644); !written)
+    return tl::unexpected(written.error());
+  return path;
+}
+
+}  // namespace ledger
