@@ -55,7 +55,20 @@ struct CaOptions : Common {
   std::string action;  // show, path, rotate
 };
 
+struct RunOptions : Common {
+  std::vector<std::string> command;
+  std::string agent, run;
+};
+struct EnvOptions : Common {
+  std::string agent, run;
+};
+
+struct DoctorOptions : Common {};
+
 int serve(const std::string& config_file);
+int run(const RunOptions& options);
+int env(const EnvOptions& options);
+int doctor(const DoctorOptions& options);
 int check(const CheckOptions& options);
 int explain(const ExplainOptions& options);
 int log(const LogOptions& options);

@@ -29,6 +29,9 @@ class CommandLine {
     add_resolve();
     add_clear();
     add_ca();
+    add_run();
+    add_env();
+    add_doctor();
     // Last: subcommands would inherit it.
     app_.footer(
         "`ledger` alone serves. STORE is a file or a store URL; left out, the config's.\n"
@@ -140,6 +143,36 @@ class CommandLine {
         ->check(CLI::IsMember({"show", "path", "rotate"}), "");
   }
 
+  static void with_caller(CLI::App* sub, std::string& agent, std::string& run) {
+    sub->add_option("--agent", agent, "names the agent in records")->type_name("NAME");
+    sub->add_option("--run", run, "names this run of it")->type_name("NAME");
+  }
+  void add_run() {
+    auto* sub = app_.add_subcommand(
+        "run", "a command whose calls come through Ledger: ledger run -- python3 agent.py");
+    with_config(*sub, run_options_.config);
+    with_caller(sub, run_options_.agent, run_options_.run);
+    sub->add_option("CMD", run_options_.command, "the command and its arguments, behind --")
+        ->required()
+        ->type_name("");
+    sub->prefix_command();
+    sub->callback([this] {
+      run_ = [this] {
+        if (run_options_.config.empty()) run_options_.config = config_;
+        return cli::run(run_options_);
+      };
+    });
+  }
+  void add_env() {
+    auto* sub = add("env", "for a shell: eval \"$(ledger env)\"", env_, cli::env);
+    with_caller(sub, env_.agent, env_.run);
+  }
+
+  void add_doctor() {
+    add("doctor", "proves that each kind of client on this machine really comes through us",
+        doctor_, cli::doctor);
+  }
+
   // One line: what is wrong, the nearest word, and where to read on.
   std::string advice(const CLI::ParseError& error, int argc, char** argv) const {
     const auto chosen = app_.get_subcommands();
@@ -180,6 +213,9 @@ class CommandLine {
   cli::ResolveOptions resolve_;
   cli::ClearOptions clear_;
   cli::CaOptions ca_;
+  cli::RunOptions run_options_;
+  cli::EnvOptions env_;
+  cli::DoctorOptions doctor_;
   Run run_;
 };
 

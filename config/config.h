@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <utility>
 #include <vector>
 
 #include "config/route.h"
@@ -57,6 +58,9 @@ struct Config {
   std::vector<Mount> mounts;  // longest prefix first
   std::vector<Route> routes;  // first match wins
   std::string auth_token;     // empty: callers need none
+  // Names that have these addresses, whatever DNS says. Not in the file: for `ledger doctor`, whose
+  // host only its own proxy can find.
+  std::vector<std::pair<std::string, std::string>> hosts;
 
   // Limits that belong to the process, not to a route.
   std::size_t header_max = 65'536;                   // bytes of one message's head

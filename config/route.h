@@ -39,6 +39,7 @@ class RoutePattern {
   bool shadows(const RoutePattern& later) const;
 
   bool names_host() const { return !host_.empty(); }
+  const std::string& host() const { return host_; }  // as written, lower case; empty: any
   // Does this pattern name `host` (and port) under https? CONNECT opens only such hosts. Any case;
   // IPv6 with or without brackets.
   bool opens(std::string_view host, std::uint16_t port) const;

@@ -47,7 +47,7 @@ def few(last):
 class Stripe:
     """Charges whatever it is told to, every time, as the real one does without an idempotency key."""
 
-    def __init__(self, show=lambda n: True):
+    def __init__(self, show=lambda n: True, tls=None):
         self.charges = []
         self.arrived = threading.Semaphore(0)  # released once a charge is made
         self.may_answer = threading.Event()  # clear it to make Stripe slow
@@ -86,6 +86,9 @@ class Stripe:
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1/charges"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+            self.url = f"https://localhost:{self._server.server_port}/v1/charges"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def _charge(self, form):

@@ -1,19 +1,17 @@
 #include "proxy/authority.h"
 
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/ip/address.hpp>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <stdexcept>
+
+#include "config/state_files.h"
 
 namespace ledger {
 namespace {
@@ -27,7 +25,7 @@ constexpr hours authority_lifetime{24 * 365 * 10};
 constexpr hours leaf_lifetime{24 * 30};
 constexpr hours clock_skew{24};              // of a client behind us
 constexpr std::size_t common_name_max = 64;  // RFC 5280 appendix A.1
-constexpr auto key_name = "ca-key.pem", certificate_name = "ca.pem", bundle_name = "ca-bundle.pem";
+constexpr auto key_name = "ca-key.pem", certificate_name = "ca.pem";
 
 struct FreeBio {
   void operator()(BIO* p) const { BIO_free(p); }
@@ -128,72 +126,9 @@ std::string make_authority() {
   return pem_of(key.get()) + pem_of(c);
 }
 
-std::string failure() { return std::generic_category().message(errno); }
-
-// --- files -------------------------------------------------------------------------------------
-
-tl::expected<void, std::string> make_directory(const std::string& directory) {
-  std::error_code error;
-  const auto above = fs::path(directory).parent_path();
-  if (!above.empty()) fs::create_directories(above, error);
-  if (::mkdir(directory.c_str(), 0700) == 0 || errno == EEXIST) return {};
-  return tl::unexpected("state: cannot make " + directory + ": " + failure() +
-                        "; set `state:` to a directory that can be written");
-}
-
-// A new file beside `path`, whole and synced; its name is returned. The caller puts it in place.
-tl::expected<std::string, std::string> write_beside(const std::string& path,
-                                                    const std::string& text, mode_t mode) {
-  auto name = path + "." + random_hex();
-  const int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  const auto size = static_cast<ssize_t>(text.size());
-  const bool written = fd >= 0 && ::write(fd, text.data(), text.size()) == size && ::fsync(fd) == 0;
-  const auto why = failure();
-  if (fd >= 0) ::close(fd);
-  if (written) return name;
-  ::unlink(name.c_str());
-  return tl::unexpected("cannot write " + path + ": " + why);
-}
-
-tl::expected<void, std::string> replace_file(const std::string& path, const std::string& text,
-                                             mode_t mode) {
-  const auto beside = write_beside(path, text, mode);
-  if (!beside) return tl::unexpected(beside.error());
-  if (::rename(beside->c_str(), path.c_str()) == 0) return {};
-  return tl::unexpected("cannot write " + path + ": " + failure());
-}
-
-// Unless somebody else made it first.
-tl::expected<void, std::string> make_file(const std::string& path, const std::string& text,
-                                          mode_t mode) {
-  const auto beside = write_beside(path, text, mode);
-  if (!beside) return tl::unexpected(beside.error());
-  const bool made = ::link(beside->c_str(), path.c_str()) == 0 || errno == EEXIST;
-  const auto why = failure();
-  ::unlink(beside->c_str());
-  if (made) return {};
-  return tl::unexpected("cannot write " + path + ": " + why);
-}
-
-tl::expected<std::string, std::string> read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  if (in && text << in.rdbuf()) return text.str();
-  return tl::unexpected("cannot read " + path + ": " + failure());
-}
-
 bool is_private(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) != 0 || (info.st_mode & 077) == 0;
-}
-
-std::string system_roots() {
-  if (const char* set = std::getenv("SSL_CERT_FILE"); set != nullptr && *set != '\0') return set;
-  for (const auto* file :
-       {X509_get_default_cert_file(), "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"})
-    if (fs::exists(file)) return file;
-  return "";
 }
 
 // "DNS:api.example.com" or "IP:127.0.0.1".
@@ -203,10 +138,6 @@ std::string alternative_name(const std::string& host) {
   boost::system::error_code error;
   boost::asio::ip::make_address(bare, error);
   return (error ? "DNS:" : "IP:") + bare;
-}
-
-std::string in_state(const Config& config, const char* name) {
-  return config.state_dir + "/" + name;
 }
 
 }  // namespace
@@ -256,10 +187,10 @@ tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuth
 tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuthority::open(
     const Config& config) {
   if (!config.tls_ca.empty()) return load(config.tls_ca, config.tls_ca_key);
-  const auto key_file = in_state(config, key_name), file = in_state(config, certificate_name);
+  const auto key_file = state_file(config, key_name), file = state_file(config, certificate_name);
   std::error_code error;
   if (!fs::exists(key_file, error)) {
-    if (auto made = make_directory(config.state_dir); !made) return tl::unexpected(made.error());
+    if (auto made = make_state_directory(config); !made) return tl::unexpected(made.error());
     if (auto made = make_file(key_file, make_authority(), 0600); !made)
       return tl::unexpected(made.error());
   }
@@ -280,8 +211,8 @@ tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuth
     const Config& config) {
   if (!config.tls_ca.empty())
     return tl::unexpected(config.tls_ca + " is your own (`tls.ca`): put another file there");
-  if (auto made = make_directory(config.state_dir); !made) return tl::unexpected(made.error());
-  const auto made = replace_file(in_state(config, key_name), make_authority(), 0600);
+  if (auto made = make_state_directory(config); !made) return tl::unexpected(made.error());
+  const auto made = replace_file(state_file(config, key_name), make_authority(), 0600);
   if (!made) return tl::unexpected(made.error());
   return open(config);
 }
@@ -331,24 +262,6 @@ std::string CertificateAuthority::subject() const {
   X509_NAME_print_ex(out.get(), X509_get_subject_name(certificate_.get()), 0,
                      XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB);
   return text_of(out.get());
-}
-
-tl::expected<std::string, std::string> write_bundle(const Config& config,
-                                                    const CertificateAuthority& authority) {
-  std::string all = authority.certificate_pem();
-  std::vector<std::string> files = config.tls_roots;
-  if (const auto roots = system_roots(); !roots.empty()) files.push_back(roots);
-  for (const auto& file : files) {
-    const auto text = read_file(file);
-    if (!text) return tl::unexpected(text.error());
-    all += *text;
-    if (!all.ends_with('\n')) all += '\n';
-  }
-  const auto path = in_state(config, bundle_name);
-  if (auto made = make_directory(config.state_dir); !made) return tl::unexpected(made.error());
-  if (auto written = replace_file(path, all, 0644); !written)
-    return tl::unexpected(written.error());
-  return path;
 }
 
 }  // namespace ledger

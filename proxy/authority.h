@@ -67,10 +67,4 @@ class CertificateAuthority {
   std::string file_, pem_;
 };
 
-// A PEM file with the system's roots (or those of SSL_CERT_FILE, where the user has set it), the
-// config's `tls.roots` and the CA: for the clients whose setting replaces the roots that they have.
-// Written anew as `ca-bundle.pem` in the state directory. Returns its path.
-tl::expected<std::string, std::string> write_bundle(const Config& config,
-                                                    const CertificateAuthority& authority);
-
 }  // namespace ledger

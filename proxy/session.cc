@@ -13,6 +13,7 @@ Session::Session(Proxy& proxy, Worker& worker, Socket socket, const Listener& li
       client_address_(std::move(client_address)),
       stream_(std::move(socket), worker.deadlines),
       reader_(stream_, MessageReader::Side::requests, proxy.config.header_max) {
+  proxy_.metrics.accepted.fetch_add(1, std::memory_order_relaxed);
   proxy_.metrics.connections.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -109,6 +109,16 @@ tl::expected<TlsContext, std::string> client_context(const Config& config) {
   return context;
 }
 
+// The config's own names first. A copy of them: a look-up may outlive the config.
+NameLookup::Resolve resolver(const Config& config) {
+  if (config.hosts.empty()) return system_lookup;
+  return [hosts = config.hosts](const std::string& host) -> LookupResult {
+    for (const auto& [name, address] : hosts)
+      if (name == host) return Addresses{ip::make_address(address)};
+    return system_lookup(host);
+  };
+}
+
 }  // namespace
 
 tl::expected<UpstreamTls, std::string> make_upstream_tls(const Config& config) {
@@ -127,7 +137,7 @@ UpstreamPool::UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& 
     : deadlines_(deadlines),
       tls_(std::move(tls)),
       config_(config),
-      names_(deadlines.context()),
+      names_(deadlines.context(), resolver(config)),
       sweeper_(deadlines.context()) {}
 
 UpstreamConnectionPtr UpstreamPool::take_idle(const std::string& origin, Freshness freshness) {

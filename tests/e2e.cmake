@@ -12,6 +12,7 @@ set(e2e_tests
   peers
   admin
   cli
+  run
   drain
   load
   crash
@@ -23,6 +24,7 @@ set(demos
   runaway-loop
   timeout-then-retry
   restart
+  unmodified-agents
 )
 
 function(ledger_e2e name)

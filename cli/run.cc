@@ -1,0 +1,221 @@
+// ledger run: a command whose calls come through Ledger, and what became of them.
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <future>
+#include <iostream>
+#include <thread>
+#include <unordered_map>
+
+#include "cli/commands.h"
+#include "cli/environment.h"
+#include "cli/rows.h"
+#include "cli/terminal.h"
+#include "proxy/server.h"
+
+namespace ledger::cli {
+namespace {
+
+constexpr int cannot_execute = 126, not_found = 127;  // as shells say it
+constexpr std::size_t records_looked_at = 1000;
+constexpr std::chrono::milliseconds counts_delay{100};  // until another process has written its own
+
+// --- the command -------------------------------------------------------------------------------
+
+sigset_t handed_on() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD})
+    sigaddset(&set, signal);
+  return set;
+}
+
+std::vector<std::string> merged(const Variables& variables) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const auto name = text.substr(0, text.find('='));
+    const bool replaced = std::any_of(variables.begin(), variables.end(),
+                                      [&](const auto& v) { return v.first == name; });
+    if (!replaced) all.emplace_back(text);
+  }
+  for (const auto& [name, value] : variables) all.push_back(name + "=" + value);
+  return all;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> all;
+  for (auto& text : texts) all.push_back(text.data());
+  all.push_back(nullptr);
+  return all;
+}
+
+// The process, with the signals that it would have had without us. Negative: why not, as errno.
+pid_t spawn(std::vector<std::string> command, std::vector<std::string> environment,
+            const sigset_t& before) {
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setsigmask(&attributes, &before);
+  sigset_t reset;
+  sigemptyset(&reset);
+  sigaddset(&reset, SIGPIPE);
+  posix_spawnattr_setsigdefault(&attributes, &reset);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  pid_t child = 0;
+  const int error = posix_spawnp(&child, command.front().c_str(), nullptr, &attributes,
+                                 pointers(command).data(), pointers(environment).data());
+  posix_spawnattr_destroy(&attributes);
+  return error == 0 ? child : -error;
+}
+
+// Its exit code. Signals go on to it, but for those that the terminal has sent to it as well.
+int wait_for(pid_t child, const sigset_t& signals) {
+  for (;;) {
+    siginfo_t info{};
+    const int signal = sigwaitinfo(&signals, &info);
+    int status = 0;
+    if (signal == SIGCHLD) {
+      if (waitpid(child, &status, WNOHANG) != child) continue;
+      if (WIFEXITED(status)) return WEXITSTATUS(status);
+      if (WIFSIGNALED(status)) return 128 + WTERMSIG(status);
+    } else if (signal > 0 && info.si_code <= 0) {
+      ::kill(child, signal);
+    }
+  }
+}
+
+// --- what became of its calls ------------------------------------------------------------------
+
+using Tally = std::unordered_map<Digest, Counts>;
+
+Tally tally_of(Store& store) {
+  Tally tally;
+  if (const auto page = store.scan(newest(records_looked_at)))
+    for (const auto& record : page->records) tally[record.id] = record.counts;
+  return tally;
+}
+
+// Counts are written behind; an empty one is answered when all before it are.
+void written(Store& store) {
+  std::promise<void> done;
+  store.count({}, [&done] { done.set_value(); });
+  done.get_future().wait();
+}
+
+// The log's rows of what was asked since `before`.
+void report(Store& store, const Tally& before) {
+  const auto page = store.scan(newest(records_looked_at));
+  if (!page) return;
+  std::vector<Row> rows;
+  std::size_t in_doubt = 0;
+  for (auto it = page->records.rbegin(); it != page->records.rend(); ++it) {
+    auto record = *it;
+    auto& now = record.counts;
+    if (const auto was = before.find(record.id);
+        was != before.end() && was->second.attempts <= now.attempts) {
+      now.attempts -= was->second.attempts;
+      now.executed -= was->second.executed;
+      now.replayed -= was->second.replayed;
+      now.joined -= was->second.joined;
+    }
+    if (now.attempts == 0) continue;
+    in_doubt += record.state == State::in_doubt;
+    rows.push_back(log_row(record));
+  }
+  if (rows.empty()) {
+    std::cerr << "ledger: no guarded call came through\n";
+    return;
+  }
+  const bool colour = shows_colour(2);
+  Columns columns;
+  for (const auto& row : rows) columns.fit(row);
+  for (const auto& row : rows) std::cerr << columns.line(row, colour) << '\n';
+  if (in_doubt > 0)
+    std::cerr << counted(in_doubt, "call") << " in doubt: `ledger show` names "
+              << (in_doubt == 1 ? "it" : "them") << ", `ledger resolve` settles\n";
+}
+
+// A proxy of this process, on a port of its own, beside whatever else uses the store.
+struct OwnProxy {
+  Config config;
+  Metrics metrics;
+  std::unique_ptr<Server> server;
+};
+
+tl::expected<void, std::string> start(OwnProxy& own, Store& store) {
+  own.config.listeners.resize(1);
+  own.config.listeners.front().listen = {"127.0.0.1", 0};
+  auto server = Server::start(own.config, store, own.metrics, "", [](const std::string& line) {
+    std::cerr << "ledger: " + clean(line) + "\n";
+  });
+  if (!server) return tl::unexpected(server.error());
+  own.server = std::move(*server);
+  const auto address = own.server->addresses().front();
+  own.config.listeners.front().listen.port =
+      static_cast<std::uint16_t>(std::stoul(address.substr(address.rfind(':') + 1)));
+  return {};
+}
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  const auto loaded = load(options.config);
+  if (!loaded) return usage;
+  const auto& config = loaded->config;
+  const auto authority = CertificateAuthority::open(config);
+  if (!authority) return refuse(authority.error());
+
+  const auto signals = handed_on();
+  sigset_t before;
+  pthread_sigmask(SIG_BLOCK, &signals, &before);
+  signal(SIGPIPE, SIG_IGN);
+
+  const auto running = running_proxy(config, **authority);
+  const bool outside = running && config.store_url == "memory:";  // its records live in it alone
+  auto store = open_store(outside ? "memory:" : config.store_url,
+                          config.durability == Durability::full, true);
+  if (!store) return refuse(store.error().message);
+  OwnProxy own{config, {}, nullptr};
+  if (!running)
+    if (auto started = start(own, **store); !started) return refuse(started.error());
+  const auto listen = running ? *running : own.config.listeners.front().listen;
+
+  const auto variables =
+      client_environment(config, listen, {options.agent, options.run}, **authority);
+  if (!variables) return refuse(variables.error());
+  for (const auto* name : {"NO_PROXY", "no_proxy"})
+    if (const char* list = std::getenv(name))
+      if (const auto past = bypassed_host(config, list)) {
+        refuse(std::string(name) + " has `" + past->second + "`: calls to " + past->first +
+               ", which a route guards, go past Ledger");
+        break;
+      }
+
+  const auto tally = tally_of(**store);
+  const auto child = spawn(options.command, merged(*variables), before);
+  if (child < 0) {
+    const bool missing = child == -ENOENT;
+    return refuse(
+        "cannot run " + options.command.front() + ": " +
+            (missing ? "there is no such command" : std::generic_category().message(-child)),
+        missing ? not_found : cannot_execute);
+  }
+  const int code = wait_for(child, signals);
+  if (own.server) {
+    own.server->drain();
+    own.server.reset();
+    written(**store);
+  } else {
+    std::this_thread::sleep_for(counts_delay);
+  }
+  if (outside)
+    std::cerr << "ledger: what became of its calls: http://" << config.admin.to_string()
+              << "/api/records\n";
+  else
+    report(**store, tally);
+  return code;
+}
+
+}  // namespace ledger::cli

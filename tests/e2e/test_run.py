@@ -1,0 +1,140 @@
+"""`ledger run -- CMD` and `ledger env`: programs that know nothing of Ledger come through it."""
+import os
+import shutil
+import signal
+import subprocess
+import unittest
+
+from harness import BINARY, Case, DEADLINE, eventually, main
+
+PYTHON = """
+import sys, urllib.request
+for _ in range(5):
+    request = urllib.request.Request(sys.argv[1], data=b"amount=49")
+    print(urllib.request.urlopen(request).read().decode())
+"""
+
+NODE = """
+const https = require('node:https');
+const url = process.argv[2];
+const once = (agent) => new Promise((done, failed) => {
+  const request = https.request(url, { method: 'POST', agent, headers: { 'content-type': 'text/plain;charset=UTF-8' } },
+    (answer) => { answer.on('data', (d) => console.log(String(d))); answer.on('end', done); });
+  request.on('error', failed);
+  request.end('amount=49');
+});
+(async () => {
+  for (let i = 0; i < 2; i++) console.log(await (await fetch(url, { method: 'POST', body: 'amount=49' })).text());
+  await once(undefined);
+  const own = new https.Agent({ keepAlive: true });
+  for (let i = 0; i < 2; i++) await once(own);
+  own.destroy();
+})();
+"""
+
+
+class Run(Case):
+    def setUp(self):
+        self.tls = self.certificates()
+        self.up = self.upstream(tls=self.tls.server())
+        self.url = f"https://localhost:{self.up.port}/v1/charges"
+        self.directory = self.tls.directory
+        self.config = self.directory / "ledger.yaml"
+        self.write("listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }")
+
+    def write(self, top, store="sqlite:ledger.db"):
+        self.config.write_text(
+            f'{top}\nstore: {{ url: "{store}" }}\nstate: state\ntls: {{ roots: ["{self.tls.ca}"] }}\n'
+            f'routes: [ {{ name: charge, match: "POST https://localhost:{self.up.port}/**" }} ]\n')
+
+    def environment(self, **more):
+        clean = {k: v for k, v in os.environ.items() if "PROXY" not in k.upper() and "CERT" not in k and "CA_" not in k and k != "NODE_OPTIONS"}
+        return {**clean, **more}
+
+    def run_it(self, *command, options=(), **environment):
+        return subprocess.run([BINARY, "run", "-c", str(self.config), *options, "--", *map(str, command)], cwd=self.directory,
+                              env=self.environment(**environment), capture_output=True, text=True, timeout=60)
+
+    def script(self, name, text):
+        (self.directory / name).write_text(text)
+        return self.directory / name
+
+    def assert_one_effect(self, done):
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.splitlines()
+        self.assertEqual((len(lines), len(set(lines))), (5, 1), done.stdout)
+        self.assertEqual(self.up.effects, 1)
+        self.assertEqual(done.stderr, "✓ charge   attempts 5   executed 1   blocked 4   ← retried 4×\n")
+
+    def test_five_calls_of_an_unmodified_python_program_are_one_effect(self):
+        self.assert_one_effect(self.run_it("python3", self.script("agent.py", PYTHON), self.url))
+
+    @unittest.skipUnless(shutil.which("node"), "skipped by name: node is not installed")
+    def test_five_calls_of_an_unmodified_node_program_are_one_effect_by_fetch_and_by_any_agent(self):
+        self.assert_one_effect(self.run_it("node", self.script("agent.cjs", NODE), self.url))
+
+    @unittest.skipUnless(shutil.which("curl"), "skipped by name: curl is not installed")
+    def test_curl_and_its_repeat_in_another_run(self):
+        call = ("curl", "-sS", self.url, "-d", "amount=49")
+        first = self.run_it(*call, options=("--agent", "bot", "--run", "a"))
+        second = self.run_it(*call, options=("--agent", "bot", "--run", "b"))
+        self.assertEqual((first.stdout, self.up.effects), (second.stdout, 1), first.stderr + second.stderr)
+        self.assertEqual(second.stderr, "✓ charge   attempts 1   executed 0   blocked 1   ← retried 1×\n")
+        shown = subprocess.run([BINARY, "log", "--json", "ledger.db"], cwd=self.directory, capture_output=True, text=True).stdout
+        self.assertIn('"agent":"bot","run":"a"', shown)
+
+    def test_the_exit_code_is_the_commands(self):
+        self.assertEqual(self.run_it("sh", "-c", "exit 7").returncode, 7)
+        self.assertEqual(self.run_it("sh", "-c", "kill -KILL $$").returncode, 128 + 9)
+        missing = self.run_it("no-such-command")
+        self.assertEqual((missing.returncode, missing.stderr), (127, "ledger: cannot run no-such-command: there is no such command\n"))
+        self.assertEqual(self.run_it(self.script("plain", "")).returncode, 126)
+
+    def test_signals_go_on_to_the_command(self):
+        script = self.script("trap.sh", "trap 'echo got it; exit 5' TERM\necho ready\nwhile :; do read x; done\n")
+        process = subprocess.Popen([BINARY, "run", "-c", str(self.config), "--", "sh", str(script)], cwd=self.directory,
+                                   env=self.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        process.send_signal(signal.SIGTERM)
+        process.stdin.close()
+        self.assertEqual(process.stdout.read(), "got it\n")
+        self.assertEqual(process.wait(DEADLINE), 5)
+        process.stdout.close()
+
+    def test_files_that_the_user_trusts_already_stay_trusted(self):
+        other = self.script("other.pem", self.tls.ca.read_text().replace("BEGIN", "BEGIN"))
+        done = self.run_it("sh", "-c", 'cat "$REQUESTS_CA_BUNDLE"; echo "$NODE_EXTRA_CA_CERTS $NO_PROXY $https_proxy"',
+                           REQUESTS_CA_BUNDLE=str(other), NO_PROXY="internal.example")
+        self.assertIn(other.read_text(), done.stdout)
+        self.assertIn((self.directory / "state/ca.pem").read_text(), done.stdout)
+        self.assertRegex(done.stdout.splitlines()[-1], rf"^{self.directory}/state/ca.pem internal.example http://127.0.0.1:\d+$")
+
+    def test_a_no_proxy_that_takes_guarded_calls_past_us_is_told(self):
+        done = self.run_it("true", no_proxy="internal.example, localhost")
+        self.assertIn("no_proxy has `localhost`: calls to localhost, which a route guards, go past Ledger", done.stderr)
+        self.assertNotIn("go past", self.run_it("true", NO_PROXY="internal.example").stderr)
+
+    def test_a_running_proxy_is_found(self):
+        ledger = self.ledger(f'tls: {{ roots: ["{self.tls.ca}"] }}\nroutes: [ {{ name: charge, match: "POST https://localhost:{self.up.port}/**" }} ]', store="memory:")
+        self.config.write_text(ledger.file.read_text().replace("127.0.0.1:0", ledger.listen, 1).replace("127.0.0.1:0", ledger.admin_listen, 1))
+        done = self.run_it("python3", self.script("agent.py", PYTHON), self.url, options=("--agent", "bot.v2",))
+        self.assertEqual((done.returncode, self.up.effects), (0, 1), done.stderr)
+        record = ledger.records()[0]
+        self.assertEqual((record["agent"], record["run"]), ("bot.v2", None))
+        self.assertIn("/api/records", done.stderr)
+
+    @unittest.skipUnless(shutil.which("curl"), "skipped by name: curl is not installed")
+    def test_env_sets_a_shell_up_for_a_running_proxy(self):
+        ledger = self.ledger(f'tls: {{ roots: ["{self.tls.ca}"] }}\nroutes: [ {{ name: charge, match: "POST https://localhost:{self.up.port}/**" }} ]')
+        self.config.write_text(ledger.file.read_text().replace("127.0.0.1:0", ledger.listen, 1).replace("127.0.0.1:0", ledger.admin_listen, 1))
+        shell = f'eval "$({BINARY} env -c {self.config} --agent bot --run 7)"; for i in 1 2 3; do curl -sS {self.url} -d amount=49; done'
+        done = subprocess.run(["sh", "-c", shell], cwd=self.directory, env=self.environment(), capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.stderr, self.up.effects, ledger.records()[0]["agent"]), ("", 1, "bot"))
+        ledger.stop()
+        gone = subprocess.run([BINARY, "env", "-c", str(self.config)], cwd=self.directory, env=self.environment(), capture_output=True, text=True)
+        self.assertEqual((gone.returncode, gone.stdout), (1, ""))
+        self.assertIn("ledger serve", gone.stderr)
+
+
+if __name__ == "__main__":
+    main()
