@@ -79,6 +79,8 @@ std::string metrics_text(const Metrics& m) {
          std::to_string(m.store_errors.load()));
   simple("ledger_certificates_signed_total", "counter", "Certificates signed for opened tunnels.",
          std::to_string(m.certificates_signed.load()));
+  simple("ledger_connections_accepted_total", "counter", "Client connections taken.",
+         std::to_string(m.accepted.load()));
   simple("ledger_connections", "gauge", "Client connections open.",
          std::to_string(m.connections.load()));
   simple("ledger_executions_in_flight", "gauge", "Executions running.",

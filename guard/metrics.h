@@ -33,6 +33,7 @@ struct Metrics {
   std::atomic<std::uint64_t> settled_completed{0}, settled_released{0}, settled_in_doubt{0};
   std::atomic<std::uint64_t> store_errors{0};
   std::atomic<std::uint64_t> certificates_signed{0};  // for opened tunnels
+  std::atomic<std::uint64_t> accepted{0};             // client connections so far
   std::atomic<std::int64_t> connections{0};           // client connections open now
   std::atomic<std::int64_t> executions{0};            // executions running now
   std::atomic<std::int64_t> waiters{0};               // duplicates waiting now
