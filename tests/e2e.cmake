@@ -13,6 +13,7 @@ set(e2e_tests
   admin
   cli
   run
+  doctor
   drain
   load
   crash
