@@ -19,6 +19,19 @@ set(e2e_tests
   crash
 )
 set(e2e_slow load crash)
+set(clients
+  Stripe
+  OpenAi
+  OpenAiStream
+  Slack
+  Twilio
+  SendGrid
+  Axios
+  Undici
+  Curl
+  Requests
+  Boto3
+)
 set(demos
   retry-storm
   parallel-workers
@@ -46,6 +59,13 @@ foreach(name IN LISTS e2e_tests)
     set_tests_properties(e2e_${name} PROPERTIES LABELS slow)
   endif()
 endforeach()
+# A client that is not installed is skipped: its test ends with 77, and ctest lists it by name.
+foreach(name IN LISTS clients)
+  string(TOLOWER e2e_client_${name} test)
+  ledger_e2e(${test} ${CMAKE_SOURCE_DIR}/tests/e2e/test_clients.py ${name}Client)
+  set_tests_properties(${test} PROPERTIES SKIP_RETURN_CODE 77)
+endforeach()
+ledger_e2e(e2e_client_docs ${CMAKE_SOURCE_DIR}/tests/e2e/test_clients.py Docs)
 foreach(name IN LISTS demos)
   ledger_e2e(demo_${name} ${CMAKE_SOURCE_DIR}/demos/${name})
 endforeach()
