@@ -107,4 +107,9 @@ const std::vector<Client>& known_clients() {
   return clients;
 }
 
+void replace_all(std::string& text, const std::string& what, const std::string& by) {
+  for (std::size_t at = 0; (at = text.find(what, at)) != text.npos; at += by.size())
+    text.replace(at, what.size(), by);
+}
+
 }  // namespace ledger::cli

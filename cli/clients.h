@@ -20,4 +20,7 @@ struct Client {
 
 const std::vector<Client>& known_clients();
 
+// Fills a placeholder in.
+void replace_all(std::string& text, const std::string& what, const std::string& by);
+
 }  // namespace ledger::cli

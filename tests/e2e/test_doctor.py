@@ -65,7 +65,7 @@ class Doctor(Case):
         said = self.doctor().stdout
         self.assertRegex(said, r"✓ curl +through +through\n")
         self.assertRegex(said, r"✓ python urllib\.request +through +through\n")
-        self.assertRegex(said, r"- go +not found\n")
+        self.assertRegex(said, r"- not found: wget, .*\bgo\n")
         found = self.found()
         self.assertEqual((found["curl"]["http"], found["curl"]["https"]), ("through", "through"))
         self.assertEqual(found["curl"]["program"], str(self.path / "curl"))
