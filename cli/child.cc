@@ -13,10 +13,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int look_every_ms = 20;
-constexpr std::size_t output_max = 64 * 1024;
+constexpr std::size_t output_max = 65'536;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> all;
+  all.reserve(texts.size() + 1);
   for (auto& text : texts) all.push_back(text.data());
   all.push_back(nullptr);
   return all;

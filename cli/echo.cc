@@ -3,7 +3,6 @@
 #include <openssl/ssl.h>
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -29,7 +28,7 @@ Echo::Echo(const CertificateAuthority* authority, const std::string& host)
     auto* const ctx = tls_.native_handle();
     SSL_CTX_use_cert_and_key(ctx, leaf.certificate.get(), authority->leaf_key(), nullptr, 1);
   }
-  net::co_spawn(context_, accept(), net::detached);
+  net::co_spawn(context_, accept(), [](const std::exception_ptr&) {});
   thread_ = std::thread([this] { context_.run(); });
 }
 
@@ -43,7 +42,7 @@ net::awaitable<void> Echo::accept() {
     auto socket = co_await acceptor_.async_accept(net::use_awaitable);
     visited_ = true;
     // What goes wrong on one connection ends that one.
-    net::co_spawn(context_, serve(std::move(socket)), [](std::exception_ptr) {});
+    net::co_spawn(context_, serve(std::move(socket)), [](const std::exception_ptr&) {});
   }
 }
 

@@ -70,7 +70,10 @@ std::vector<std::string> merged(const Variables& variables) {
                      [&](const auto& v) { return v.first == name; }))
       all.emplace_back(text);
   }
-  for (const auto& [name, value] : variables) all.push_back(name + "=" + value);
+  for (const auto& [name, value] : variables) {
+    auto& entry = all.emplace_back(name);
+    (entry += '=') += value;
+  }
   return all;
 }
 
