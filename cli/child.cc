@@ -15,14 +15,6 @@ using Clock = std::chrono::steady_clock;
 constexpr int look_every_ms = 20;
 constexpr std::size_t output_max = 65'536;
 
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> all;
-  all.reserve(texts.size() + 1);
-  for (auto& text : texts) all.push_back(text.data());
-  all.push_back(nullptr);
-  return all;
-}
-
 // In a group of its own, with default signals. 0: it could not be started.
 pid_t spawn(std::vector<std::string> command, std::vector<std::string> environment, int output) {
   posix_spawn_file_actions_t files;
@@ -68,6 +60,14 @@ bool has_ended(pid_t child) {
 }
 
 }  // namespace
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> all;
+  all.reserve(texts.size() + 1);
+  for (auto& text : texts) all.push_back(text.data());
+  all.push_back(nullptr);
+  return all;
+}
 
 Ended run_child(std::vector<std::string> command, std::vector<std::string> environment,
                 std::chrono::milliseconds limit, const std::atomic<bool>& stop) {

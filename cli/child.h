@@ -8,6 +8,9 @@
 
 namespace ledger::cli {
 
+// For exec: they hold as long as `texts` do.
+std::vector<char*> pointers(std::vector<std::string>& texts);
+
 struct Ended {
   enum class How { exited, timed_out, stopped, not_started } how = How::not_started;
   int code = 0;        // of an exit; 128 and the signal's number of a death

@@ -216,4 +216,20 @@ std::optional<Endpoint> running_proxy(const Config& config, const CertificateAut
   return listen;
 }
 
+std::vector<std::string> merged_environment(const Variables& variables) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const auto name = text.substr(0, text.find('='));
+    if (std::none_of(variables.begin(), variables.end(),
+                     [&](const auto& v) { return v.first == name; }))
+      all.emplace_back(text);
+  }
+  for (const auto& [name, value] : variables) {
+    auto& entry = all.emplace_back(name);
+    (entry += '=') += value;
+  }
+  return all;
+}
+
 }  // namespace ledger::cli

@@ -28,6 +28,9 @@ tl::expected<Variables, std::string> client_environment(const Config& config,
                                                         const CallerName& caller,
                                                         const CertificateAuthority& authority);
 
+// This process's environment with these variables in it ("NAME=value").
+std::vector<std::string> merged_environment(const Variables& variables);
+
 // `http://agent.run:token@host:port`
 std::string proxy_url(const Config& config, const Endpoint& listen, const CallerName& caller);
 

@@ -60,23 +60,6 @@ std::string last_words(const Ended& ended) {
                       : shorten(clean(last), reason_columns);
 }
 
-// The environment of this process, with `variables` in place of its own.
-std::vector<std::string> merged(const Variables& variables) {
-  std::vector<std::string> all;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const auto name = text.substr(0, text.find('='));
-    if (std::none_of(variables.begin(), variables.end(),
-                     [&](const auto& v) { return v.first == name; }))
-      all.emplace_back(text);
-  }
-  for (const auto& [name, value] : variables) {
-    auto& entry = all.emplace_back(name);
-    (entry += '=') += value;
-  }
-  return all;
-}
-
 // A proxy with one route, to the echo. Lines of its log are kept.
 class Doctored {
  public:
@@ -139,7 +122,7 @@ Ended Probe::run(const Client& client, const std::string& program, const std::st
   std::vector<std::string> command = {program};
   for (const auto& argument : client.call) command.push_back(filled(argument));
   for (const auto& [name, value] : client.variables) variables.emplace_back(name, filled(value));
-  return run_child(command, merged(variables), call_max, stop_);
+  return run_child(command, merged_environment(variables), call_max, stop_);
 }
 
 // Java is told of the proxy in JAVA_TOOL_OPTIONS. Where that is done, by its port in the config, it
@@ -189,7 +172,7 @@ Findings Probe::examine(const Client& client) const {
   if (!client.exists.empty()) {
     std::vector<std::string> command = {program};
     command.insert(command.end(), client.exists.begin(), client.exists.end());
-    if (!run_child(command, merged({}), call_max, stop_).fine()) return findings;
+    if (!run_child(command, merged_environment({}), call_max, stop_).fine()) return findings;
   }
   findings.program = program;
   const auto safely = [&](bool secure) -> Finding {

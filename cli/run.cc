@@ -9,6 +9,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "cli/child.h"
 #include "cli/commands.h"
 #include "cli/environment.h"
 #include "cli/rows.h"
@@ -30,26 +31,6 @@ sigset_t handed_on() {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD})
     sigaddset(&set, signal);
   return set;
-}
-
-std::vector<std::string> merged(const Variables& variables) {
-  std::vector<std::string> all;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const auto name = text.substr(0, text.find('='));
-    const bool replaced = std::any_of(variables.begin(), variables.end(),
-                                      [&](const auto& v) { return v.first == name; });
-    if (!replaced) all.emplace_back(text);
-  }
-  for (const auto& [name, value] : variables) all.push_back(name + "=" + value);
-  return all;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> all;
-  for (auto& text : texts) all.push_back(text.data());
-  all.push_back(nullptr);
-  return all;
 }
 
 // The process, with the signals that it would have had without us. Negative: why not, as errno.
@@ -194,7 +175,7 @@ int run(const RunOptions& options) {
       }
 
   const auto tally = tally_of(**store);
-  const auto child = spawn(options.command, merged(*variables), before);
+  const auto child = spawn(options.command, merged_environment(*variables), before);
   if (child < 0) {
     const bool missing = child == -ENOENT;
     return refuse(

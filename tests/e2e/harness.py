@@ -134,7 +134,8 @@ class Upstream:
         self.server = socket.create_server(("127.0.0.1", port), backlog=256)
         self.port = self.server.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
 
     def count_up(self, request, _connection):
         with self.lock:
@@ -149,11 +150,13 @@ class Upstream:
         return [r.body for r in self.requests]
 
     def close(self):
-        # Wakes accept(), which a close alone would not.
+        # Wakes accept(), which a close alone would not; its thread must be out of it before the descriptor can
+        # be another server's.
         try:
             self.server.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        self.accepting.join()
         self.server.close()
 
     def _accept(self):

@@ -50,7 +50,6 @@ class Base(Case):
     def serve(self, talk):
         """A TCP server; `talk(connection)` once for each connection."""
         server = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(server.close)
 
         def accept():
             while True:
@@ -60,7 +59,15 @@ class Base(Case):
                     return
                 threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
-        threading.Thread(target=accept, daemon=True).start()
+        def close():
+            # Its thread must be out of accept() before the descriptor can be another server's.
+            server.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            server.close()
+
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        self.addCleanup(close)
         return server.getsockname()[1]
 
     def log_has(self, ledger, *words):
