@@ -52,7 +52,7 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store,
   if (!aimed) return tl::unexpected(aimed.error());
   const auto matched = match_route(config.routes, config.defaults, request.method, aimed->url);
   auto policy = *matched.policy;
-  if (policy.guarded && policy.upstream_key.empty()) policy.upstream_key = aimed->upstream_key;
+  if (policy.guarded && policy.upstream_key.empty()) use_upstream_key(policy, aimed->upstream_key);
 
   std::vector<HeaderView> headers;
   for (const auto& [name, value] : request.headers) headers.push_back({name, value});

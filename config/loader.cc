@@ -101,6 +101,7 @@ void read_document(Reader& in, const YAML::Node& document, Config& config) {
   const auto top = in.entries(document, "the file");
   in.refuse_unknown(top, "");
   read_settings(in, top, top_settings(), config);
+  use_upstream_key(config.defaults.once, config.defaults.once.upstream_key);
   config.defaults.pass = config.defaults.once;
   config.defaults.pass.guarded = false;
   config.defaults.pass.timeout = Duration::zero();

@@ -33,4 +33,10 @@ Verdict Outcomes::of(int status, bool retry_after, bool upstream_key) const {
   return by_class_[index / 100];
 }
 
+void use_upstream_key(Policy& policy, const std::string& upstream_key) {
+  policy.upstream_key = upstream_key;
+  if (upstream_key.find(':') == upstream_key.npos) return;
+  if (auto rule = parse_ignore(upstream_key)) policy.identity.ignore.push_back(std::move(*rule));
+}
+
 }  // namespace ledger

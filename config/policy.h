@@ -53,8 +53,11 @@ struct Policy {
   Outcomes outcomes;
   // To the end of the upstream's answer. On a route that passes, zero: no limit.
   Duration timeout = std::chrono::seconds(80);
-  std::string upstream_key;  // header by which the upstream deduplicates; empty: none
+  // By what the upstream deduplicates: a header, `body:/name` (a member of the JSON object) or
+  // `form:name`; empty: none.
+  std::string upstream_key;
   Duration upstream_key_ttl = std::chrono::hours(23);
+  std::uint32_t retries = 2;  // how often a call that could not be sent is tried again
   std::size_t body_max = std::size_t{1} << 20;      // bytes
   std::size_t response_max = std::size_t{8} << 20;  // bytes
   IdentityRules identity;
@@ -64,5 +67,9 @@ struct Policy {
     return upstream_key.empty() ? InDoubt::hold : in_doubt.value_or(InDoubt::retry);
   }
 };
+
+// Gives `policy` this upstream key. One in the body varies between a call and its retry, so it is
+// no identity.
+void use_upstream_key(Policy& policy, const std::string& upstream_key);
 
 }  // namespace ledger

@@ -119,6 +119,7 @@ std::optional<ReadRoute> read_route(Reader& in, const YAML::Node& node, const Co
   read.name_at = name_entry != nullptr ? name_entry->value.Mark() : read.match_at;
   if (name_entry == nullptr) route.name = derived_name(match);
 
+  use_upstream_key(route.policy, route.policy.upstream_key);
   const RoutePattern* pattern = match.empty() ? nullptr : &route.pattern;
   if (!route.policy.guarded) {
     refuse_guard_keys(in, entries);

@@ -227,8 +227,8 @@ Settings<Policy> make_policy_settings() {
        read_outcomes},
       duration<Policy>("timeout", &Policy::timeout, some_time,
                        "from the sending of a call to the end of the upstream's answer"),
-      value<Policy>({"upstream_key", "a header name", "none",
-                     "header by which the upstream deduplicates; Ledger sets it"},
+      value<Policy>({"upstream_key", "a header name, body:/name or form:name", "none",
+                     "by what the upstream deduplicates; Ledger sets it"},
                     &Policy::upstream_key, parse_upstream_key),
       duration<Policy>("upstream_key_ttl", &Policy::upstream_key_ttl, long_time,
                        "how long the upstream remembers that key; in doubt holds after that"),
@@ -254,6 +254,9 @@ Settings<Policy> make_policy_settings() {
           "is the client's Idempotency-Key the key: unless an SDK made it up, always, never"),
       word<Policy, decltype(exact), bool>("float_digits", exact, {{"8", false}, {"exact", true}},
                                           "digits to which JSON fractions are compared"),
+      count<Policy>(
+          "retries", &Policy::retries, {0, 10},
+          "how often Ledger tries again to reach an upstream that nothing was sent to yet"),
       size<Policy>("body_max", &Policy::body_max, buffered,
                    "body of a guarded call; a longer one gets a 413"),
       size<Policy>("response_max", &Policy::response_max, buffered,
@@ -299,9 +302,9 @@ const Settings<Mount>& mount_settings() {
       value<Mount>({"upstream", "http or https URL", "required",
                     "where its calls go; their path follows the URL's"},
                    &Mount::upstream, parse_upstream),
-      value<Mount>(
-          {"upstream_key", "a header name", "none", "for its routes that have none of their own"},
-          &Mount::upstream_key, parse_upstream_key),
+      value<Mount>({"upstream_key", "a header name, body:/name or form:name", "none",
+                    "for its routes that have none of their own"},
+                   &Mount::upstream_key, parse_upstream_key),
       word<Mount, bool Mount::*, bool>("insecure", &Mount::insecure,
                                        {{"true", true}, {"false", false}},
                                        "true: does not verify the upstream's certificate; anyone "
@@ -318,9 +321,9 @@ const Settings<Listener>& listener_settings() {
       value<Listener>({"upstream", "http or https URL", "none: a forward proxy, with the mounts",
                        "where all of its calls go"},
                       &Listener::upstream, parse_upstream),
-      value<Listener>(
-          {"upstream_key", "a header name", "none", "for its routes that have none of their own"},
-          &Listener::upstream_key, parse_upstream_key),
+      value<Listener>({"upstream_key", "a header name, body:/name or form:name", "none",
+                       "for its routes that have none of their own"},
+                      &Listener::upstream_key, parse_upstream_key),
   };
   return table;
 }

@@ -201,6 +201,14 @@ Parsed<Url> parse_upstream(std::string_view text) {
 }
 
 Parsed<std::string> parse_upstream_key(std::string_view text) {
+  for (const std::string_view place : {"body:/", "form:"})
+    if (text.starts_with(place)) {
+      const auto name = text.substr(place.size());
+      if (!name.empty() && name.find_first_of("/~*&=") == name.npos) return std::string(text);
+      return bad(code(text) +
+                 " names no field: write `body:/idempotency_key`, for a member of the "
+                 "JSON object, or `form:idempotency_key`");
+    }
   if (!is_token(text)) return bad(code(text) + " is not a header name, such as `Idempotency-Key`");
   // Headers that frame the message, choose its meaning or belong to the hop are not ours to set.
   constexpr std::array<std::string_view, 16> taken = {"host",

@@ -23,17 +23,21 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  // Reaches the destination without sending a byte. Empty: ready; else why not, for a person.
-  virtual Awaitable<std::string> connect(SteadyClock::time_point deadline) = 0;
+  // Reaches the destination without sending a byte. Called again, it begins anew on another
+  // connection: the same request is then sent once more.
+  struct Connected {
+    std::string error;     // why not, for a person; empty: ready
+    bool lasting = false;  // another try would end in the same way (a certificate is refused)
+  };
+  virtual Awaitable<Connected> connect(SteadyClock::time_point deadline) = 0;
 
-  // Sends the whole request and reads the head of the final answer (1xx are skipped).
-  // `upstream_key` replaces the route's idempotency header; empty: none. Once this was called,
-  // bytes may have left. An empty `error` means that `head` is there.
+  // Sends the whole request and reads the head of the final answer (1xx are skipped). Once this
+  // was called, bytes may have left. An empty `error` means that `head` is there.
   struct Started {
     std::string error;
     AnswerHead head;
   };
-  virtual Awaitable<Started> start(const std::string& upstream_key) = 0;
+  virtual Awaitable<Started> start() = 0;
 
   // Appends more of the body to `out`. `done`: that was all of it, and it was whole.
   struct More {

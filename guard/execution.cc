@@ -3,6 +3,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <exception>
+#include <utility>
 
 #include "guard/guard.h"
 
@@ -16,6 +17,10 @@ constexpr std::chrono::minutes late_window{10};
 
 // Bytes of an answer beyond response_max that wait for the leader at most.
 constexpr std::size_t unstored_max = 256 * 1024;
+
+// The first pause before a call is sent again, and the longest.
+constexpr milliseconds resend_min{100}, resend_max{4000};
+constexpr std::uint32_t answered_max = 5;  // whole answers that leave it unknown
 
 // A settle that fails is tried again from memory, ever less often; after `settle_patience` the
 // caller is told that the outcome could not be recorded.
@@ -73,21 +78,68 @@ Awaitable<> Execution::run() {
   co_await settle(std::move(outcome));
 }
 
-// Connects, sends, and reads the answer to its end.
+// Sends, and sends again where that is safe, until it is known what came of the call or its time is
+// up.
 Awaitable<Outcome> Execution::exchange_call() {
-  auto why = co_await exchange_->connect(deadline_);
-  if (!why.empty()) co_return NotSent{std::move(why)};
+  auto pause = resend_min;
+  Tries tries;
+  for (;;) {
+    auto outcome = co_await send_once();
+    if (told_ || !sends_again(outcome, tries) || SteadyClock::now() + pause >= deadline_)
+      co_return outcome;
+    if (const auto* unknown = std::get_if<Unknown>(&outcome)) doubt(unknown->why);
+    Timer timer(executor_, pause);
+    co_await timer.async_wait(use_result);
+    if (told_) co_return outcome;
+    pause = std::min(pause * 2, resend_max);
+    begin_anew();
+  }
+}
+
+// Is another sending safe, and could it tell more than this one?
+bool Execution::sends_again(const Outcome& outcome, Tries& tries) const {
+  if (std::holds_alternative<NotSent>(outcome))
+    return !lasting_ && (record_.tainted || tries.unsent++ < policy_.retries);
+  const auto* unknown = std::get_if<Unknown>(&outcome);
+  if (unknown == nullptr) return false;
+  // Some upstreams repeat a 500 under its key for ever; 409 says that the first is still running.
+  if (unknown->answer && unknown->answer->status != 409 && tries.answered++ == answered_max)
+    return false;
+  // Under its key the upstream takes it once. What the client has seen part of stays as it is.
+  return holds_back() && !streaming_ &&
+         guard_.now() < record_.first_sent_at + policy_.upstream_key_ttl;
+}
+
+// From here on the call may have had an effect, whatever its next sending ends with.
+void Execution::doubt(const std::string& why) {
+  if (std::exchange(record_.tainted, true)) return;
+  ++record_.effects;
+  record_.history.push_back({guard_.now(), "sent_again", why});
+}
+
+void Execution::begin_anew() {
+  head_.reset();
+  body_.clear();
+  dropped_ = 0;
+  stored_ = true;
+}
+
+// Connects, sends, and reads the answer to its end.
+Awaitable<Outcome> Execution::send_once() {
+  auto connected = co_await exchange_->connect(deadline_);
+  lasting_ = connected.lasting;
+  if (!connected.error.empty()) co_return NotSent{std::move(connected.error)};
   if (SteadyClock::now() >= deadline_)
     co_return NotSent{"connecting took the route's whole `timeout` of " +
                       seconds_text(policy_.timeout)};
   // Others may act on our records once the lease has lapsed: without it, nothing is sent.
+  lasting_ = true;
   if (!guard_.lease_stands(record_))
     co_return NotSent{"the proxy's lease in the store lapsed before the call went out"};
 
   sending_ = true;
   exchange_->expires_at(deadline_ + late_window);
-  const std::string key = policy_.upstream_key.empty() ? std::string() : upstream_key(record_);
-  auto started = co_await exchange_->start(key);
+  auto started = co_await exchange_->start();
   if (!started.error.empty()) co_return Unknown{std::move(started.error)};
   received_at_ = guard_.now();
   head_ = std::move(started.head);
@@ -102,7 +154,7 @@ Awaitable<std::string> Execution::read_body() {
   for (;;) {
     if (!exchange_->ready()) {
       // More is on its way: what there is may go to the client meanwhile.
-      streaming_ = true;
+      if (!holds_back()) streaming_ = true;
       changed_.notify();
       if (!stored_) co_await make_room();
     }

@@ -1,5 +1,6 @@
-// An execution: one sending of a call under a claim. It runs on its own, outlives its client, and
-// settles its record; the leader's session only watches it.
+// An execution: the sending of a call under a claim, again where that is safe and tells more. It
+// runs on its own, outlives its client, and settles its record; the leader's session only watches
+// it.
 //
 // Threads: all of it on the io_context where it was started, except finish_waiters (see
 // in_flight.h).
@@ -50,6 +51,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
  private:
   Awaitable<> run();
   Awaitable<Outcome> exchange_call();
+  Awaitable<Outcome> send_once();
+  struct Tries {
+    std::uint32_t unsent = 0, answered = 0;
+  };
+  bool sends_again(const Outcome& outcome, Tries& tries) const;
+  void doubt(const std::string& why);
+  void begin_anew();
+  // Where it may be sent again, nothing of an answer is given on before it is whole.
+  bool holds_back() const { return policy_.when_in_doubt() == InDoubt::retry; }
   Awaitable<std::string> read_body();
   Awaitable<> make_room();
   Awaitable<> watch_timeout();
@@ -68,6 +78,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   Timer timeout_;
   SteadyClock::time_point deadline_;
   bool sending_ = false;  // bytes may have left
+  bool lasting_ = false;  // what kept it from being sent would do so again
   bool settling_ = false;
   bool finished_ = false;  // the exchange has ended
 

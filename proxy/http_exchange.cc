@@ -27,17 +27,17 @@ HttpExchange::~HttpExchange() {
     pool_.release(std::move(connection_));
 }
 
-Awaitable<std::string> HttpExchange::connect(SteadyClock::time_point deadline) {
+Awaitable<Exchange::Connected> HttpExchange::connect(SteadyClock::time_point deadline) {
+  connection_.reset();
+  sent_ = whole_ = false;
   const UpstreamAddress to{request_.url, request_.insecure};
   auto connection = co_await pool_.acquire(to, UpstreamPool::Freshness::guarded, deadline);
-  if (!connection) co_return std::move(connection.error().why);
+  if (!connection) co_return Connected{connection.error().why, connection.error().lasting};
   connection_ = std::move(*connection);
-  co_return std::string();
+  co_return Connected{};
 }
 
-Awaitable<Exchange::Started> HttpExchange::start(const std::string& upstream_key) {
-  if (!upstream_key.empty()) append_field(request_.head, request_.upstream_key_field, upstream_key);
-  request_.head += "\r\n";
+Awaitable<Exchange::Started> HttpExchange::start() {
   std::vector<asio::const_buffer> buffers{asio::buffer(request_.head)};
   if (request_.body && !request_.body->empty()) buffers.push_back(asio::buffer(*request_.body));
   const auto written = co_await connection_->stream.write(buffers);

@@ -10,15 +10,13 @@
 
 namespace ledger {
 
-// What is sent: the head without its closing empty line (the upstream key may still be added), and
-// the body it frames.
+// What is sent: the whole head, and the body it frames.
 struct OutgoingRequest {
   Url url;
   bool insecure = false;  // see UpstreamAddress
   std::string head;
   std::shared_ptr<const std::string> body;
-  std::string upstream_key_field;  // empty: none
-  bool to_head = false;            // a HEAD request: its answer has no body
+  bool to_head = false;  // a HEAD request: its answer has no body
 };
 
 class HttpExchange : public Exchange {
@@ -27,8 +25,8 @@ class HttpExchange : public Exchange {
       : pool_(pool), request_(std::move(request)) {}
   ~HttpExchange() override;
 
-  Awaitable<std::string> connect(SteadyClock::time_point deadline) override;
-  Awaitable<Started> start(const std::string& upstream_key) override;
+  Awaitable<Connected> connect(SteadyClock::time_point deadline) override;
+  Awaitable<Started> start() override;
   Awaitable<More> read(std::string& out) override;
   bool ready() const override;
   void expires_at(SteadyClock::time_point when) override { connection_->stream.expires_at(when); }

@@ -7,6 +7,7 @@
 // docs/ARCHITECTURE.md has the same as a chart, with what each step does when it fails.
 #include "proxy/pipeline.h"
 
+#include "proxy/body_key.h"
 #include "proxy/http_exchange.h"
 
 namespace ledger {
@@ -48,26 +49,33 @@ bool sends_body(std::string_view method) {
          method != "TRACE";
 }
 
-// The request as it goes out. A retry sends the target, body and media type that the first send
-// had, with this caller's other fields.
+// The request of a claim as it goes out. A retry sends the target, body and media type that the
+// first send had, with this caller's other fields; the upstream key is the same for both.
 OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const Policy& policy,
-                         const StoredRequestPtr& retried, std::shared_ptr<const std::string> body) {
+                         const Record& claimed, std::shared_ptr<const std::string> body) {
+  const auto& retried = claimed.request;
   OutgoingRequest out;
   out.url = *how.url;
   out.insecure = insecure;
   out.body = std::move(body);
-  out.upstream_key_field = policy.upstream_key;
   out.to_head = head.method == "HEAD";
-  how.drop = policy.upstream_key;
+  const auto& place = policy.upstream_key;
+  const bool in_body = is_in_body(place);
+  if (!in_body) how.drop = place;
   if (retried) {
     if (auto url = parse_url(retried->target)) out.url = std::move(*url);
     out.body = std::shared_ptr<const std::string>(retried, &retried->body);
     how.stored = retried.get();
   }
+  const auto key = place.empty() ? std::string() : upstream_key(claimed);
+  if (in_body)  // that there is a place for it was seen before the claim
+    out.body = std::make_shared<const std::string>(*with_body_key(place, head, *out.body, key));
   how.url = &out.url;
   append_forwarded_request(out.head, head, how);
   if (!out.body->empty() || sends_body(head.method))
     append_field(out.head, "Content-Length", out.body->size());
+  if (!key.empty() && !in_body) append_field(out.head, place, key);
+  out.head += "\r\n";
   return out;
 }
 
@@ -135,6 +143,14 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
                        call.caller.agent, call.caller.run};
   if (is_unguarded_json_rpc(described)) co_return co_await pass(call, *body);
 
+  if (is_in_body(policy.upstream_key) &&
+      !with_body_key(policy.upstream_key, call.head, *body, "")) {
+    const auto refused = problem::key_missing(
+        "The route's `upstream_key` is a field of the body (" + policy.upstream_key +
+        "), and this body has no place for it; nothing was sent.");
+    co_return co_await give_problem(call, refused);
+  }
+
   const auto identity =
       identify(described, policy.identity, call.route(), call.matched.captures, proxy_.secret);
   if (!identity) {
@@ -159,8 +175,7 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
   const Guard::MakeExchange make_exchange =
       [&](const Record& claimed) -> std::unique_ptr<Exchange> {
     return std::make_unique<HttpExchange>(
-        worker_.pool,
-        outgoing(call.head, how, call.target.insecure, policy, claimed.request, body));
+        worker_.pool, outgoing(call.head, how, call.target.insecure, policy, claimed, body));
   };
   auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
   body.reset();

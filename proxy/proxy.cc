@@ -22,7 +22,7 @@ Proxy::Proxy(const Config& c, Guard& g, Metrics& m, std::string store_secret, st
     for (const auto* policy : policies)
       if (policy->upstream_key.empty()) {
         auto copy = *policy;
-        copy.upstream_key = key;
+        use_upstream_key(copy, key);
         with_key_.emplace(std::pair{policy, key}, std::move(copy));
       }
 }

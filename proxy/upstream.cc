@@ -168,9 +168,9 @@ Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acqui
   attempt.begun = SteadyClock::now();
   deadline = std::min(deadline, attempt.begun + config_.connect_timeout);
   const auto addresses = co_await names_.lookup(bare_host(url), deadline);
-  if (!addresses) co_return tl::unexpected(ConnectError{addresses.error()});
+  if (!addresses) co_return tl::unexpected(ConnectError{addresses.error(), false});
 
-  std::string why;
+  ConnectError failed;
   for (std::size_t i = 0; i < addresses->size(); ++i) {
     // One address that swallows packets must not take the time of the others.
     const auto now = SteadyClock::now();
@@ -181,10 +181,11 @@ Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acqui
     bool try_next = false;
     auto opened = co_await open(to, attempt, try_next);
     if (opened) co_return std::move(opened);
-    (why += why.empty() ? "" : "; ") += opened.error().why;
+    (failed.why += failed.why.empty() ? "" : "; ") += opened.error().why;
+    failed.lasting = opened.error().lasting;
     if (!try_next || SteadyClock::now() >= deadline) break;
   }
-  co_return tl::unexpected(ConnectError{std::move(why)});
+  co_return tl::unexpected(std::move(failed));
 }
 
 // Connects and shakes hands. `try_next`: may another address of the same host do better?
@@ -198,12 +199,13 @@ Awaitable<UpstreamPool::Opened> UpstreamPool::open(const UpstreamAddress& to,
   auto& stream = connection->stream;
   stream.expires_at(attempt.deadline);
   if (const auto error = co_await stream.connect(attempt.to))
-    co_return tl::unexpected(ConnectError{attempt.connect_sentence(error)});
+    co_return tl::unexpected(ConnectError{attempt.connect_sentence(error), false});
   if (url.scheme == "https")
     if (const auto error = co_await stream.handshake_as_client(
             to.insecure ? *tls_.insecure : *tls_.verifying, bare_host(url))) {
       try_next = stream.certificate_error().empty();
-      co_return tl::unexpected(ConnectError{attempt.handshake_sentence(url, stream, error)});
+      co_return tl::unexpected(
+          ConnectError{attempt.handshake_sentence(url, stream, error), !try_next});
     }
   stream.expires_never();
   co_return std::move(connection);

@@ -32,8 +32,9 @@ using UpstreamConnectionPtr = std::unique_ptr<UpstreamConnection>;
 
 // No byte of a request has left: whoever gets this may say "not sent".
 struct ConnectError {
-  std::string
-      why;  // for a person: "connection refused by 127.0.0.1:9", "certificate has expired", ...
+  // For a person: "connection refused by 127.0.0.1:9", "certificate has expired", ...
+  std::string why;
+  bool lasting = false;  // another try would end in the same way
 };
 
 // Our side of TLS towards upstreams.

@@ -76,7 +76,6 @@ TEST_CASE("a key in the wrong place is told where it belongs") {
 
 TEST_CASE("what is promised for later is refused by name, never ignored") {
   route_refused("tool: send_email", "3:5", "`tool` is not supported yet in this version");
-  route_refused("retries: 3", "3:5", "not supported yet");
   route_refused("probe: x", "3:5", "not supported yet");
   refused("store: postgres://h/db", "1:8", "not supported yet");
   refused("<<: {a: b}", "1:1", "merge keys");

@@ -24,10 +24,10 @@ struct Script {
 class ScriptedExchange : public Exchange {
  public:
   explicit ScriptedExchange(Script& script) : script_(script) {}
-  Awaitable<std::string> connect(SteadyClock::time_point) override {
-    co_return script_.connect_error;
+  Awaitable<Connected> connect(SteadyClock::time_point) override {
+    co_return Connected{script_.connect_error, true};
   }
-  Awaitable<Started> start(const std::string&) override {
+  Awaitable<Started> start() override {
     ++script_.sent;
     while (!script_.open) co_await script_.gate->wait();
     if (!script_.start_error.empty()) co_return Started{script_.start_error, {}};
