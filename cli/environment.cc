@@ -16,6 +16,7 @@
 
 #include "cli/node_proxy.h"
 #include "config/state_files.h"
+#include "fingerprint/url.h"
 
 namespace ledger::cli {
 namespace {
@@ -38,19 +39,6 @@ constexpr const char* bundle_variables[] = {
     "HEX_CACERTS_PATH"};
 // Where it takes the file beside them.
 constexpr const char* extra_variables[] = {"NODE_EXTRA_CA_CERTS", "DENO_CERT"};
-
-std::string percent_encode(const std::string& text) {
-  constexpr char hex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    if (std::isalnum(u) || c == '-' || c == '.' || c == '_' || c == '~')
-      out += c;
-    else
-      ((out += '%') += hex[u >> 4]) += hex[u & 15];
-  }
-  return out;
-}
 
 std::string value_of(const char* name) {
   const char* const value = std::getenv(name);

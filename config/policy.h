@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,19 @@ enum class OnDuplicate : std::uint8_t { replay, block };
 enum class OnInFlight : std::uint8_t { wait, refuse };
 enum class InDoubt : std::uint8_t { hold, retry };
 
+// How to ask an upstream whether a call happened (`probe:`). Constant.
+struct ProbeRule {
+  KeyTemplate get;          // an absolute URL, or a path at the call's own origin
+  std::string executed_if;  // JSON pointer into what comes: it happened where something is there
+  // What a repeat gets then: a JSON pointer into the same, or (it begins with `{` or `[`) the text
+  // of an answer. Empty: the object that `executed_if` points into.
+  std::string answer;
+  std::optional<Duration> settle_after;  // nullopt: twice the route's timeout
+  // Ledger's own credentials. nullopt: only those of a repeat that is present, so that nobody asks
+  // in between.
+  std::optional<std::vector<std::pair<std::string, std::string>>> headers;
+};
+
 struct Policy {
   bool guarded = true;    // policy: once | pass
   std::uint32_t max = 1;  // executions per key that may have had an effect
@@ -60,11 +74,18 @@ struct Policy {
   std::uint32_t retries = 2;  // how often a call that could not be sent is tried again
   std::size_t body_max = std::size_t{1} << 20;      // bytes
   std::size_t response_max = std::size_t{8} << 20;  // bytes
+  std::shared_ptr<const ProbeRule> probe;           // null: nobody is asked
   IdentityRules identity;
 
   // Without a key that the upstream knows, sending again would be a guess: always hold.
   InDoubt when_in_doubt() const {
     return upstream_key.empty() ? InDoubt::hold : in_doubt.value_or(InDoubt::retry);
+  }
+
+  // How long after its connection was closed a call that the upstream does not know counts as one
+  // that never happened.
+  Duration settle_after() const {
+    return probe ? probe->settle_after.value_or(2 * timeout) : 2 * timeout;
   }
 };
 

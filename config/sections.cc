@@ -200,6 +200,55 @@ void read_outcomes(Reader& in, const Entry& entry, Policy& policy) {
   }
 }
 
+void read_probe(Reader& in, const Entry& entry, Policy& policy) {
+  const std::size_t before = in.mistakes();
+  const auto keys = in.entries(entry.value, "`probe`");
+  in.refuse_unknown(keys, "probe");
+  auto probe = std::make_shared<ProbeRule>();
+  const auto text = [&](const char* name, auto take) {
+    const Entry* at = find_entry(keys, name);
+    if (at == nullptr) return false;
+    if (const auto value = in.text(*at, true)) take(*at, *value);
+    return true;
+  };
+  const auto is_pointer = [](std::string_view p) { return p.starts_with('/'); };
+  const bool get = text("get", [&](const Entry& at, const std::string& value) {
+    auto parsed = parse_key_template(value);
+    if (!parsed) return in.fail(at.value.Mark(), "`get`: " + parsed.error());
+    if (!value.starts_with('/') && !value.starts_with("https://") && !value.starts_with("http://"))
+      return in.fail(at.value.Mark(), "`get` is a URL, or a path such as `/charges?reference=…`");
+    probe->get = std::move(*parsed);
+  });
+  const bool executed_if = text("executed_if", [&](const Entry& at, const std::string& value) {
+    if (!is_pointer(value))
+      in.fail(at.value.Mark(), "`executed_if` is a JSON pointer: `/data/0/id`");
+    probe->executed_if = value;
+  });
+  text("answer", [&](const Entry& at, const std::string& value) {
+    if (!is_pointer(value) && !value.starts_with('{') && !value.starts_with('['))
+      in.fail(at.value.Mark(),
+              "`answer` is a JSON pointer such as `/data/0`, or the text of a JSON "
+              "object or list");
+    probe->answer = value;
+  });
+  if (in.mistakes() == before && (!get || !executed_if))
+    in.fail(entry.at, "`probe` needs both `get` and `executed_if`");
+  if (const Entry* at = find_entry(keys, "settle_after"))
+    in.set(*at, probe->settle_after, [](std::string_view value) {
+      return parse_duration(value, {Duration(1), std::chrono::hours(24 * 7)}).map([](Duration d) {
+        return std::optional(d);
+      });
+    });
+  if (const Entry* at = find_entry(keys, "headers")) {
+    probe->headers.emplace();
+    for (const Entry& header : in.entries(at->value, "`headers`")) {
+      if (!is_token(header.key)) in.fail(header.at, code(header.key) + " is not a header name");
+      if (const auto value = in.text(header)) probe->headers->emplace_back(header.key, *value);
+    }
+  }
+  policy.probe = std::move(probe);
+}
+
 void read_defaults(Reader& in, const Entry& entry, Config& config) {
   Entries policy_entries;
   for (const Entry& one : in.entries(entry.value, "`defaults`")) {

@@ -254,6 +254,8 @@ Settings<Policy> make_policy_settings() {
           "is the client's Idempotency-Key the key: unless an SDK made it up, always, never"),
       word<Policy, decltype(exact), bool>("float_digits", exact, {{"8", false}, {"exact", true}},
                                           "digits to which JSON fractions are compared"),
+      {{"probe", "map", "none", "how to ask the upstream whether a call in doubt happened"},
+       read_probe},
       count<Policy>(
           "retries", &Policy::retries, {0, 10},
           "how often Ledger tries again to reach an upstream that nothing was sent to yet"),
@@ -472,8 +474,8 @@ void append(std::vector<ConfigKey>& keys, const Settings<T>& table) {
 }  // namespace
 
 std::vector<std::string> config_sections() {
-  return {"",    "admin", "store",  "limits",    "defaults", "outcomes",
-          "tls", "auth",  "mounts", "listeners", "routes"};
+  return {"",      "admin", "store", "limits", "defaults",  "outcomes",
+          "probe", "tls",   "auth",  "mounts", "listeners", "routes"};
 }
 
 std::vector<ConfigKey> config_keys(std::string_view section) {
@@ -488,6 +490,17 @@ std::vector<ConfigKey> config_keys(std::string_view section) {
   if (section == "listeners") append(keys, listener_settings());
   if (section == "routes") append(keys, route_settings());
   if (section == "routes" || section == "defaults") append(keys, policy_settings());
+  if (section == "probe")
+    keys = {{"get", "a URL, or a path at the call's origin, with ${body:/p} and the like",
+             "required", "what to GET"},
+            {"executed_if", "a JSON pointer", "required",
+             "the call happened where something is there in the JSON that comes"},
+            {"answer", "a JSON pointer, or the text of a JSON answer",
+             "the object that executed_if points into", "what a repeat gets then"},
+            {"settle_after", "1ms to 7d", "twice the route's timeout",
+             "how long after its connection was closed a call that is not found never happened"},
+            {"headers", "map of header names to values", "none",
+             "Ledger's own credentials; without them only repeats ask, with theirs"}};
   if (section == "outcomes")
     keys = {{"completed", "list of statuses or classes", "2xx, 3xx", "the call happened"},
             {"released", "list of statuses or classes", "4xx, and 503 with Retry-After",

@@ -39,5 +39,6 @@ void read_mounts(Reader& in, const Entry& entry, Config& config);
 void read_listeners(Reader& in, const Entry& entry, Config& config);
 void read_routes(Reader& in, const Entry& entry, Config& config);
 void read_outcomes(Reader& in, const Entry& entry, Policy& policy);
+void read_probe(Reader& in, const Entry& entry, Policy& policy);
 
 }  // namespace ledger

@@ -73,6 +73,14 @@ enum class KeySource : std::uint8_t { fingerprint, route, header, idempotency_ke
 std::string_view to_string(KeySource source);
 std::optional<KeySource> key_source_from(std::string_view text);
 
+// A URL template as it reads for `call`, the values percent-encoded. nullopt: the call lacks a
+// part.
+std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call& call,
+                                             const IdentityRules& rules, const Captures& captures);
+
+// Does a header of this name carry a credential?
+bool is_credential(std::string_view name, const IdentityRules& rules);
+
 struct Identity {
   Digest id;           // names the record: of the key, its place and scope, and the occurrence
   Digest fingerprint;  // what the call means

@@ -165,6 +165,18 @@ tl::expected<KeyTemplate, std::string> parse_key_template(std::string_view text)
   return out;
 }
 
+std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call& call,
+                                             const IdentityRules& rules, const Captures& captures) {
+  const Body body(call);
+  std::string text;
+  for (const auto& part : url.parts) {
+    const auto value = value_of(part, call, rules, body, captures);
+    if (!value || value->empty()) return std::nullopt;
+    text += part.kind == Part::Kind::literal ? *value : percent_encode(*value);
+  }
+  return text;
+}
+
 tl::expected<ChosenKey, IdentityError> choose_key(const Call& call, const IdentityRules& rules,
                                                   const Body& body, const Captures& captures) {
   if (const auto given = find_header(call, "Ledger-Key")) {

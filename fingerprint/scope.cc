@@ -7,14 +7,6 @@
 namespace ledger {
 namespace {
 
-bool is_credential(std::string_view name, const IdentityRules& rules) {
-  return same_text(name, "Authorization") || same_text(name, "X-Auth-Token") ||
-         same_text(name, "Private-Token") || contains_text(name, "api-key") ||
-         contains_text(name, "access-token") ||
-         std::any_of(rules.credential_headers.begin(), rules.credential_headers.end(),
-                     [&](const auto& configured) { return same_text(configured, name); });
-}
-
 // Of AWS SigV4 ("AWS4-HMAC-SHA256 Credential=AKID/20260101/…, Signature=…") only the access key id:
 // the signature changes with every call.
 std::string_view credential_value(const HeaderView& header) {
@@ -57,6 +49,14 @@ std::string credential_digest(const Call& call, const IdentityRules& rules,
 }
 
 }  // namespace
+
+bool is_credential(std::string_view name, const IdentityRules& rules) {
+  return same_text(name, "Authorization") || same_text(name, "X-Auth-Token") ||
+         same_text(name, "Private-Token") || contains_text(name, "api-key") ||
+         contains_text(name, "access-token") ||
+         std::any_of(rules.credential_headers.begin(), rules.credential_headers.end(),
+                     [&](const auto& configured) { return same_text(configured, name); });
+}
 
 Scope::Scope(const Call& call, const IdentityRules& rules, std::string_view secret)
     : agent_(call.agent), run_(call.run) {

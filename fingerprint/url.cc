@@ -130,6 +130,20 @@ std::string normalise_path(std::string_view path) {
   return out.empty() ? "/" : out;
 }
 
+std::string percent_encode(std::string_view text) {
+  constexpr char hex[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const auto u = static_cast<unsigned char>(c);
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+        c == '.' || c == '_' || c == '~')
+      out += c;
+    else
+      ((out += '%') += hex[u >> 4]) += hex[u & 15];
+  }
+  return out;
+}
+
 std::string percent_decode(std::string_view text, bool plus_is_space) {
   std::string out;
   out.reserve(text.size());

@@ -32,6 +32,9 @@ tl::expected<Url, std::string> parse_url(std::string_view text);
 // removes dot segments. "" becomes "/". A malformed "%" stays as it is.
 std::string normalise_path(std::string_view path);
 
+// Percent-encodes all but unreserved characters (RFC 3986 section 2.3).
+std::string percent_encode(std::string_view text);
+
 // Percent-decodes; with `plus_is_space` also '+' (application/x-www-form-urlencoded).
 std::string percent_decode(std::string_view text, bool plus_is_space);
 

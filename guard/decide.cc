@@ -74,6 +74,7 @@ Record retried(const Record& record, const Policy& policy, const Arrived& call, 
   next.tainted = true;
   next.owner = call.instance;
   next.expires_at.reset();
+  next.closed_at.reset();
   next.ownerless_at = now + policy.timeout + settle_grace;
   note(next, now, "claimed", "sent again under the same upstream key");
   return next;
@@ -84,6 +85,7 @@ Record completed(const Record& record, AnswerPtr answer, Instant now, std::strin
   Record next = record;
   if (record.state == State::in_flight && !record.tainted) ++next.effects;
   next.state = State::completed;
+  next.closed_at.reset();
   next.answer = std::move(answer);
   next.request = nullptr;
   next.tainted = false;
@@ -98,6 +100,7 @@ Record released(const Record& record, AnswerPtr answer, Instant now, std::string
   // In doubt, its effect was counted; now it is known that there was none.
   if (record.state == State::in_doubt && next.effects > 0) --next.effects;
   next.state = State::released;
+  next.closed_at.reset();
   next.answer = std::move(answer);
   next.request = nullptr;
   next.tainted = false;
@@ -106,9 +109,11 @@ Record released(const Record& record, AnswerPtr answer, Instant now, std::string
   return next;
 }
 
+// `closed`: nothing of the call can reach the upstream any more.
 Record doubted(const Record& record, const Policy& policy, AnswerPtr answer, Instant now,
-               std::string event, std::string detail) {
+               std::string event, std::string detail, bool closed = true) {
   Record next = record;
+  next.closed_at = closed ? std::optional(now) : std::nullopt;
   if (record.state == State::in_flight && !record.tainted) ++next.effects;
   next.state = State::in_doubt;
   if (answer) next.answer = std::move(answer);
@@ -126,7 +131,7 @@ int whole_seconds_until(Instant then, Instant now) {
 
 bool may_retry(const Record& record, const Policy& policy, Instant now) {
   return policy.when_in_doubt() == InDoubt::retry && record.request &&
-         now < record.first_sent_at + policy.upstream_key_ttl;
+         !record.request->target.empty() && now < record.first_sent_at + policy.upstream_key_ttl;
 }
 
 std::string why_in_doubt(const Record& record) {
@@ -184,6 +189,16 @@ Decision nothing_happened(const Record& record, const Policy& policy, AnswerPtr 
               "an earlier sending may have had an effect; the retry ended with " + detail)};
 }
 
+// The connection of a call that timed out has ended, without the answer that was waited for. Only a
+// probe wants to know.
+Decision closed_late(const Record& record, bool timed_out, Instant now) {
+  if (timed_out || record.closed_at || !record.request || record.request->probe.empty())
+    return Stale{};
+  Record next = record;
+  next.closed_at = now;
+  return Commit{std::move(next)};
+}
+
 Decision settled(const std::optional<Record>& found, const Policy& policy, const Settled& event,
                  Instant now) {
   if (!found || found->claim_version != event.claim_version) return Stale{};
@@ -202,8 +217,9 @@ Decision settled(const std::optional<Record>& found, const Policy& policy, const
             return nothing_happened(record, policy, nullptr, now, "not sent: " + o.why);
           },
           [&](const Unknown& o) -> Decision {
-            if (record.state == State::in_doubt && !o.answer) return Stale{};
-            return Commit{doubted(record, policy, o.answer, now, "in_doubt", o.why)};
+            if (record.state == State::in_doubt && !o.answer)
+              return closed_late(record, o.timed_out, now);
+            return Commit{doubted(record, policy, o.answer, now, "in_doubt", o.why, !o.timed_out)};
           },
       },
       event.outcome);
@@ -213,6 +229,18 @@ Decision resolved(const std::optional<Record>& found, const Resolved& event, Ins
   if (!found || found->state != State::in_doubt) return Stale{};
   if (event.executed) return Commit{completed(*found, event.answer, now, "resolved", "executed")};
   return Commit{released(*found, nullptr, now, "resolved", "not executed")};
+}
+
+// "Not found" may be said too early: of a call that is still on its way, or not yet to be seen.
+Decision probed(const std::optional<Record>& found, const Policy& policy, const Probed& event,
+                Instant now) {
+  if (!found || found->state != State::in_doubt) return Stale{};
+  if (event.result == Probed::Result::happened)
+    return Commit{completed(*found, event.answer, now, "probed", event.detail)};
+  if (event.result == Probed::Result::not_found && found->closed_at &&
+      now >= *found->closed_at + policy.settle_after())
+    return Commit{released(*found, nullptr, now, "probed", event.detail)};
+  return Stale{};
 }
 
 Decision lost(const std::optional<Record>& found, const Policy& policy, Instant now) {
@@ -228,6 +256,7 @@ Decision decide(const std::optional<Record>& record, const Policy& policy, const
                         [&](const Arrived& e) { return arrived(record, policy, e, now); },
                         [&](const Settled& e) { return settled(record, policy, e, now); },
                         [&](const Resolved& e) { return resolved(record, e, now); },
+                        [&](const Probed& e) { return probed(record, policy, e, now); },
                         [&](const OwnerLost&) { return lost(record, policy, now); },
                     },
                     event);

@@ -50,10 +50,16 @@ struct Resolved {
   bool executed = false;
   AnswerPtr answer;
 };
+// The upstream was asked whether the call of an in-doubt record happened.
+struct Probed {
+  enum class Result : std::uint8_t { happened, not_found, unclear } result = Result::unclear;
+  AnswerPtr answer;  // happened: what a repeat gets
+  std::string detail;
+};
 // The owner of an in-flight record is dead, or the record is past ownerless_at.
 struct OwnerLost {};
 
-using Event = std::variant<Arrived, Settled, Resolved, OwnerLost>;
+using Event = std::variant<Arrived, Settled, Resolved, Probed, OwnerLost>;
 
 // --- what to do -------------------------------------------------------------------------------
 

@@ -30,6 +30,13 @@ std::optional<Outcome> outcome_of_record(const Record& record) {
   return std::nullopt;
 }
 
+// Is the call answered by a doubt that the upstream might dispel?
+bool is_in_doubt(const Decision& decision) {
+  if (const auto* replay = std::get_if<Replay>(&decision)) return replay->in_doubt;
+  const auto* refuse = std::get_if<Refuse>(&decision);
+  return refuse != nullptr && refuse->problem.ledger_status == to_string(CallStatus::in_doubt);
+}
+
 Refused joined(Problem problem) {
   problem.ledger_status = to_string(CallStatus::joined);
   return Refused{std::move(problem)};
@@ -77,7 +84,7 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
   // Most keys are new: the first try assumes so, and the store's conflict tells what there is.
   Found found{std::nullopt, store_.now(), false};
   milliseconds pause = poll_min;
-  bool waited = false;
+  bool waited = false, asked = false;
   for (;;) {
     if (waited && found.record && found.record->fingerprint == call.identity.fingerprint)
       if (auto outcome = outcome_of_record(*found.record)) {
@@ -131,6 +138,19 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
         co_return store_failed(loaded.error());
       }
       found = std::move(*loaded);
+    } else if (call.ask && !asked && is_in_doubt(decision)) {
+      asked = true;
+      const auto probed = co_await call.ask(*found.record);
+      auto verdict = decide(found.record, call.policy, probed, store_.now());
+      auto* settled = std::get_if<Commit>(&verdict);
+      if (settled == nullptr) continue;
+      write.next = std::move(settled->next);
+      auto written = co_await replace(std::move(write));
+      if (!written) {
+        entry.finish(StoreFailed{written.error()});
+        co_return store_failed(written.error());
+      }
+      found = std::move(written->found);
     } else {
       const auto stored = found.record ? found.record->counts.attempts : 0;
       entry.finish(LookedUp{std::move(found)});

@@ -28,6 +28,9 @@ struct GuardedCall {
   const Policy& policy;
   std::string_view route, method, url, agent, run;
   StoredRequestPtr request;  // what `in_doubt: retry` would send again; null: nothing
+  // Asks the upstream whether the call of an in-doubt record happened; empty: it cannot be asked.
+  using Ask = std::function<Awaitable<Probed>(const Record& record)>;
+  Ask ask = nullptr;
 };
 
 // This call executes: watch the execution.

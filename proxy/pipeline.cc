@@ -9,9 +9,12 @@
 
 #include "proxy/body_key.h"
 #include "proxy/http_exchange.h"
+#include "proxy/probe.h"
 
 namespace ledger {
 namespace {
+
+constexpr std::chrono::seconds probe_max{10};  // a repeat waits no longer for a probe's answer
 
 // Counts one call while it is being answered, so that a drain can wait for it.
 class Busy {
@@ -35,8 +38,13 @@ Problem problem_of(ReadError error, const MessageReader& reader, std::size_t hea
 
 bool silent(ReadError error) { return error == ReadError::closed || error == ReadError::truncated; }
 
-StoredRequestPtr request_to_keep(const Head& head, const Url& url, const std::string& body) {
+// What the record keeps of the request: all of it where it may be sent again, and what to ask.
+StoredRequestPtr request_to_keep(const Head& head, const Url& url, const std::string& body,
+                                 const Policy& policy, std::string probe) {
+  if (policy.upstream_key.empty() && probe.empty()) return nullptr;
   auto kept = std::make_shared<StoredRequest>();
+  kept->probe = std::move(probe);
+  if (policy.upstream_key.empty()) return kept;
   kept->target = url.to_string();
   kept->content_type = head.get("Content-Type");
   kept->content_encoding = head.get("Content-Encoding");
@@ -53,7 +61,8 @@ bool sends_body(std::string_view method) {
 // first send had, with this caller's other fields; the upstream key is the same for both.
 OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const Policy& policy,
                          const Record& claimed, std::shared_ptr<const std::string> body) {
-  const auto& retried = claimed.request;
+  const auto* const retried =
+      claimed.request && !claimed.request->target.empty() ? claimed.request.get() : nullptr;
   OutgoingRequest out;
   out.url = *how.url;
   out.insecure = insecure;
@@ -64,8 +73,8 @@ OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const 
   if (!in_body) how.drop = place;
   if (retried) {
     if (auto url = parse_url(retried->target)) out.url = std::move(*url);
-    out.body = std::shared_ptr<const std::string>(retried, &retried->body);
-    how.stored = retried.get();
+    out.body = std::shared_ptr<const std::string>(claimed.request, &retried->body);
+    how.stored = retried;
   }
   const auto key = place.empty() ? std::string() : upstream_key(claimed);
   if (in_body)  // that there is a place for it was seen before the claim
@@ -170,7 +179,12 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
       url_text,
       call.caller.agent,
       call.caller.run,
-      policy.upstream_key.empty() ? nullptr : request_to_keep(call.head, url, *body)};
+      request_to_keep(
+          call.head, url, *body, policy,
+          policy.probe ? probe_url(*policy.probe, described, policy.identity, call.matched.captures)
+                       : std::string()),
+      policy.probe ? GuardedCall::Ask([&](const Record& record) { return probe(call, record); })
+                   : GuardedCall::Ask()};
   const Forwarding how{&url, proxy_.via, client_address_, call.target.reverse, {}};
   const Guard::MakeExchange make_exchange =
       [&](const Record& claimed) -> std::unique_ptr<Exchange> {
@@ -186,6 +200,30 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
     co_return co_await give_answer(call, *given->answer, given->status, given->attempt);
   const auto& refused = std::get<Refused>(admission);
   co_return co_await give_problem(call, refused.problem, refused.attempt);
+}
+
+// Asks with the route's credentials, or with this caller's. Another account may not see what this
+// one did, so "not found" counts only where the credential is part of the key.
+Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
+  const auto& policy = *call.policy;
+  const auto& rule = *policy.probe;
+  Probed probed;
+  if (!record.request || record.request->probe.empty()) co_return probed;
+  Headers headers = rule.headers.value_or(Headers());
+  if (!rule.headers)
+    for (const auto& field : call.head.fields)
+      if (is_credential(field.name, policy.identity))
+        headers.emplace_back(std::string(field.name), std::string(field.value));
+  const auto deadline =
+      SteadyClock::now() + std::min<SteadyClock::duration>(policy.timeout, probe_max);
+  probed = co_await ask(worker_.pool, rule, record.request->probe, call.target.insecure,
+                        std::move(headers), deadline);
+  const auto& scope = policy.identity.scope;
+  const bool same_account =
+      std::find(scope.begin(), scope.end(), ScopePart::credential) != scope.end();
+  if (!rule.headers && !same_account && probed.result == Probed::Result::not_found)
+    probed.result = Probed::Result::unclear;
+  co_return probed;
 }
 
 // Reads a guarded call's whole body, up to the route's body_max. Nothing is claimed before it is

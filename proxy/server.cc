@@ -11,6 +11,7 @@
 
 #include "guard/instance.h"
 #include "proxy/listen.h"
+#include "proxy/prober.h"
 #include "proxy/session.h"
 
 namespace ledger {
@@ -54,6 +55,7 @@ struct Server::Impl {
 
   ~Impl() {
     stop();
+    prober.reset();
     guard.quiesce();
     instance.reset();
     workers.clear();  // destroys what is suspended; the guard is still there
@@ -70,6 +72,7 @@ struct Server::Impl {
   Guard guard;
   Proxy proxy;
   std::unique_ptr<Instance> instance;
+  std::unique_ptr<Prober> prober;
 
   asio::io_context binder;           // never run: it only holds the listening sockets
   std::vector<tcp::acceptor> bound;  // one a listener
@@ -175,6 +178,7 @@ tl::expected<std::unique_ptr<Server>, std::string> Server::start(const Config& c
   if (!instance) return tl::unexpected(instance.error());
   impl->instance = std::move(*instance);
   impl->run(*tls);
+  if (Prober::is_needed(config)) impl->prober = std::make_unique<Prober>(config, store, *tls);
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 

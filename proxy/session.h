@@ -34,6 +34,7 @@ class Session : public std::enable_shared_from_this<Session> {
   struct CallState;
   Awaitable<Then> call();
   Awaitable<Then> guarded_call(CallState& call);
+  Awaitable<Probed> probe(const CallState& call, const Record& record);
   Awaitable<std::optional<Problem>> read_body(const CallState& call, std::string& body);
 
   // --- replies.cc: how each kind of answer is written ------------------------------------------

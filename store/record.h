@@ -34,13 +34,14 @@ struct Answer {
 };
 using AnswerPtr = std::shared_ptr<const Answer>;
 
-// What is sent again by `in_doubt: retry`: stored with the claim on upstream_key routes.
+// On probe routes alone only `probe` is set. What is sent again by `in_doubt: retry`: stored with the claim on upstream_key routes.
 struct StoredRequest {
   std::string
       target;  // the upstream's absolute URL as first sent, so that a retry is byte-identical
   std::string content_type;  // empty: none
   std::string content_encoding;
   std::string body;
+  std::string probe;  // the URL that tells whether the call happened; empty: none
 };
 using StoredRequestPtr = std::shared_ptr<const StoredRequest>;
 
@@ -89,6 +90,8 @@ struct Record {
   std::optional<std::chrono::milliseconds> ttl;
   Instant first_sent_at{};  // of this generation; upstream_key_ttl runs from it
   Instant ownerless_at{};   // in_flight: claim + timeout + 30 s
+  // in_doubt: when the sending connection was surely closed; nullopt: it may be open still.
+  std::optional<Instant> closed_at;
 
   AnswerPtr answer;                   // the latest; null: none
   StoredRequestPtr request;           // null: none

@@ -95,6 +95,12 @@ void create_v1(Connection& db) {
   db.exec("PRAGMA application_id = 0x4c444752");
 }
 
+// For probes: what to ask, and from when on "not found" can be believed.
+void add_v2(Connection& db) {
+  db.exec("ALTER TABLE records ADD COLUMN closed_at INTEGER");
+  db.exec("ALTER TABLE requests ADD COLUMN probe TEXT NOT NULL DEFAULT ''");
+}
+
 struct Identity {
   std::int64_t application = 0, version = 0, tables = 0;
   bool empty() const { return application == 0 && version == 0 && tables == 0; }
@@ -163,7 +169,7 @@ void migrate(Connection& db, std::span<const Migration> steps) {
 }  // namespace
 
 std::span<const Migration> migrations() {
-  static constexpr Migration all[] = {create_v1};
+  static constexpr Migration all[] = {create_v1, add_v2};
   return all;
 }
 

@@ -17,15 +17,16 @@ Instant instant(std::int64_t ms) { return Instant(std::chrono::milliseconds(ms))
 constexpr const char* insert_record =
     "INSERT INTO records (seq, id, state, version, claim_version, generation, attempts, executed, "
     "replayed, joined, effects, tainted, key_source, created_at, updated_at, expires_at, ttl, "
-    "first_sent_at, ownerless_at, owner, route, method, url, agent, run, fingerprint, history) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, "
-    "?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27) ON CONFLICT (id) DO NOTHING";
+    "first_sent_at, ownerless_at, owner, route, method, url, agent, run, fingerprint, history, "
+    "closed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
+    "?17, ?18, ?19, "
+    "?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28) ON CONFLICT (id) DO NOTHING";
 constexpr const char* update_record =
     "UPDATE records SET state = ?3, version = ?4, claim_version = ?5, generation = ?6, "
     "attempts = ?7, executed = ?8, replayed = ?9, joined = ?10, effects = ?11, tainted = ?12, "
     "key_source = ?13, created_at = ?14, updated_at = ?15, expires_at = ?16, ttl = ?17, "
     "first_sent_at = ?18, ownerless_at = ?19, owner = ?20, route = ?21, method = ?22, url = ?23, "
-    "agent = ?24, run = ?25, fingerprint = ?26, history = ?27 WHERE seq = ?1";
+    "agent = ?24, run = ?25, fingerprint = ?26, history = ?27, closed_at = ?28 WHERE seq = ?1";
 
 // `history` must outlive the statement's run.
 void bind_record(Statement& s, std::int64_t seq, const Digest& id, const Record& next,
@@ -44,6 +45,7 @@ void bind_record(Statement& s, std::int64_t seq, const Digest& id, const Record&
   s.bind(22, std::string_view(next.method)).bind(23, std::string_view(next.url));
   s.bind(24, std::string_view(next.agent)).bind(25, std::string_view(next.run));
   s.bind(26, next.fingerprint).bind(27, std::string_view(history));
+  next.closed_at ? s.bind(28, ms(*next.closed_at)) : s.bind_null(28);
 }
 
 // Columns of select_records().
@@ -74,6 +76,7 @@ enum Column : int {
   c_run,
   c_fingerprint,
   c_history,
+  c_closed_at,
   c_answer_status,
   c_answer_reason,
   c_answer_headers,
@@ -84,6 +87,7 @@ enum Column : int {
   c_request_content_type,
   c_request_content_encoding,
   c_request_body,
+  c_request_probe,
   c_seq,
 };
 
@@ -107,9 +111,9 @@ AnswerPtr read_answer(const Statement& row) {
 
 StoredRequestPtr read_request(const Statement& row) {
   if (row.is_null(c_request_target)) return nullptr;
-  return std::make_shared<const StoredRequest>(
-      StoredRequest{row.text(c_request_target), row.text(c_request_content_type),
-                    row.text(c_request_content_encoding), row.text(c_request_body)});
+  return std::make_shared<const StoredRequest>(StoredRequest{
+      row.text(c_request_target), row.text(c_request_content_type),
+      row.text(c_request_content_encoding), row.text(c_request_body), row.text(c_request_probe)});
 }
 
 }  // namespace
@@ -118,11 +122,11 @@ std::string select_records(bool bodies) {
   std::string columns =
       "SELECT id, state, version, claim_version, generation, attempts, executed, replayed, joined, "
       "effects, tainted, key_source, created_at, updated_at, expires_at, ttl, first_sent_at, "
-      "ownerless_at, owner, route, method, url, agent, run, fingerprint, history, "
+      "ownerless_at, owner, route, method, url, agent, run, fingerprint, history, closed_at, "
       "answers.status, answers.reason, answers.headers, answers.body_stored, answers.received_at, ";
   columns += bodies ? "answers.body, requests.target, requests.content_type, "
-                      "requests.content_encoding, requests.body, "
-                    : "NULL, NULL, NULL, NULL, NULL, ";
+                      "requests.content_encoding, requests.body, requests.probe, "
+                    : "NULL, NULL, NULL, NULL, NULL, NULL, ";
   return columns + "records.seq ";
 }
 
@@ -153,6 +157,7 @@ Record read_record(const Statement& row) {
   record.agent = row.text(c_agent);
   record.run = row.text(c_run);
   record.fingerprint = digest(row.bytes(c_fingerprint));
+  if (!row.is_null(c_closed_at)) record.closed_at = instant(row.integer(c_closed_at));
   record.history = codec::decode_history(row.bytes(c_history));
   record.answer = read_answer(row);
   record.request = read_request(row);
@@ -191,7 +196,7 @@ Tables::Tables(Connection& db)
       delete_answer_(db, "DELETE FROM answers WHERE seq = ?1"),
       put_request_(db,
                    "INSERT OR REPLACE INTO requests (seq, target, content_type, content_encoding, "
-                   "body) VALUES (?1, ?2, ?3, ?4, ?5)"),
+                   "body, probe) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
       delete_request_(db, "DELETE FROM requests WHERE seq = ?1"),
       version_(db, "SELECT version FROM meta WHERE one = 1"),
       set_version_(db, "UPDATE meta SET version = ?1 WHERE one = 1"),
@@ -264,7 +269,7 @@ void Tables::put_parts(std::int64_t seq, const Record& next, bool existed) {
     put_request_.bind(1, seq).bind(2, std::string_view(request.target));
     put_request_.bind(3, std::string_view(request.content_type));
     put_request_.bind(4, std::string_view(request.content_encoding));
-    put_request_.bind_blob(5, request.body).run();
+    put_request_.bind_blob(5, request.body).bind(6, std::string_view(request.probe)).run();
   } else if (existed) {
     delete_request_.bind(1, seq).run();
   }

@@ -76,9 +76,17 @@ TEST_CASE("a key in the wrong place is told where it belongs") {
 
 TEST_CASE("what is promised for later is refused by name, never ignored") {
   route_refused("tool: send_email", "3:5", "`tool` is not supported yet in this version");
-  route_refused("probe: x", "3:5", "not supported yet");
   refused("store: postgres://h/db", "1:8", "not supported yet");
   refused("<<: {a: b}", "1:1", "merge keys");
+}
+
+TEST_CASE("a probe says what to ask and how to read the answer") {
+  route_refused("probe: x", "3:12", "takes keys and values");
+  route_refused("probe: {get: \"/c?r=${body:/r}\"}", "3:5", "needs both `get` and `executed_if`");
+  route_refused("probe: {get: \"c?r=${body:/r}\", executed_if: /id}", "3:18", "is a URL, or a path");
+  route_refused("probe: {get: \"/c?r=${body:/r}\", executed_if: id}", "3:50", "is a JSON pointer");
+  route_refused("probe: {get: /c, executed_if: /id}", "3:18", "`get`:");
+  route_refused("probe: {gets: /c, executed_if: /id}", "3:13", "did you mean `get`");
 }
 
 TEST_CASE("a key that stands twice is refused with the line of the first") {

@@ -248,6 +248,7 @@ TEST_CASE("the schema has exactly the loader's keys") {
   CHECK(properties(s["properties"]["listeners"]["items"]) == names("listeners"));
   CHECK(properties(s["properties"]["routes"]["items"]) == names("routes"));
   CHECK(properties(s["definitions"]["policy"]["outcomes"]) == names("outcomes"));
+  CHECK(properties(s["definitions"]["policy"]["probe"]) == names("probe"));
 }
 
 TEST_CASE("the schema accepts what the loader accepts") {

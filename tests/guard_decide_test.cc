@@ -26,6 +26,12 @@ AnswerPtr answer(int status, Headers headers = {}) {
   return a;
 }
 
+StoredRequestPtr sendable() {
+  auto request = std::make_shared<StoredRequest>();
+  request->target = "http://h/";
+  return request;
+}
+
 // A key's life, as a store would keep it: versions are assigned, decisions applied.
 struct Key {
   std::optional<Record> record;
@@ -231,6 +237,67 @@ TEST_CASE("a lost owner's late answer still settles, as nobody executed since") 
   CHECK(k.record->state == State::completed);
 }
 
+namespace {
+Probed probed(Probed::Result result) {
+  Probed event;
+  event.result = result;
+  if (result == Probed::Result::happened) event.answer = answer(200);
+  return event;
+}
+bool probe(Key& k, Probed::Result result) {
+  return k.apply(decide(k.record, k.policy, probed(result), k.now));
+}
+}  // namespace
+
+TEST_CASE("a probe settles what is in doubt, and nothing else") {
+  using Result = Probed::Result;
+  Key k;
+  auto request = std::make_shared<StoredRequest>();
+  request->probe = "http://h/?r=1";
+  k.request = request;
+  k.policy.timeout = 10s;
+  k.execute();
+  CHECK_FALSE(probe(k, Result::happened));  // it runs: its own answer is the truth
+
+  SUBCASE("happened: a repeat gets what the probe found") {
+    k.settle(Unknown{"reset"});
+    CHECK(probe(k, Result::happened));
+    CHECK(k.record->state == State::completed);
+    CHECK(k.record->effects == 1);
+    CHECK(std::holds_alternative<Replay>(k.arrive()));
+    CHECK_FALSE(probe(k, Result::not_found));  // no completed record regresses
+  }
+  SUBCASE("not found counts twice the time-out after the connection was closed") {
+    k.settle(Unknown{"reset"});
+    k.now += 20s - 1ms;
+    CHECK_FALSE(probe(k, Result::not_found));
+    k.now += 1ms;
+    CHECK(probe(k, Result::not_found));
+    CHECK(k.record->state == State::released);
+    CHECK(k.record->effects == 0);
+  }
+  SUBCASE("not found counts for nothing while the connection may be open") {
+    k.settle(Unknown{"time-out", nullptr, true});
+    k.now += 24h;
+    CHECK_FALSE(probe(k, Result::not_found));
+    CHECK(k.settle(Unknown{"the connection was closed"}));  // seen by the same execution
+    CHECK_FALSE(k.settle(Unknown{"the connection was closed"}));
+    CHECK_FALSE(probe(k, Result::not_found));
+    k.now += 20s;
+    CHECK(probe(k, Result::not_found));
+  }
+  SUBCASE("a dead proxy's connection is closed") {
+    k.apply(decide(k.record, k.policy, OwnerLost{}, k.now));
+    k.now += 20s;
+    CHECK(probe(k, Result::not_found));
+  }
+  SUBCASE("unclear leaves the doubt, however long") {
+    k.settle(Unknown{"reset"});
+    k.now += 24h;
+    CHECK_FALSE(probe(k, Result::unclear));
+  }
+}
+
 TEST_CASE(
     "another call under the same explicit key is refused unless the record is released or "
     "expired") {
@@ -327,7 +394,7 @@ namespace {
 Key honouring() {
   Key k;
   k.policy.upstream_key = "Idempotency-Key";
-  k.request = std::make_shared<StoredRequest>();
+  k.request = sendable();
   return k;
 }
 }  // namespace

@@ -35,6 +35,7 @@ inline void every_field_is_kept(StoreHouse& house) {
   next.key_source = KeySource::idempotency_key;
   next.effects = 3;
   next.tainted = true;
+  next.closed_at = now + milliseconds(4);
   next.updated_at = now + milliseconds(1);
   next.first_sent_at = now + milliseconds(2);
   next.expires_at = now + seconds(5);
@@ -46,8 +47,8 @@ inline void every_field_is_kept(StoreHouse& house) {
                 false,
                 now + milliseconds(3)};
   next.answer = std::make_shared<const Answer>(answer);
-  next.request = std::make_shared<const StoredRequest>(
-      StoredRequest{"https://x.test/?q=1", "text/plain", "gzip", all_bytes()});
+  next.request = std::make_shared<const StoredRequest>(StoredRequest{
+      "https://x.test/?q=1", "text/plain", "gzip", all_bytes(), "https://x.test/?r=1"});
   next.history = {{now, "claimed", ""}, {now + seconds(1), "in_doubt", "line\nbreak\tand \\tab"}};
   const auto stands = swapped(replace_now(house.store(), write));
   CHECK(stands.version > 0);
@@ -86,7 +87,8 @@ inline void nothing_is_found_of_an_unknown_id(StoreHouse& house) {
 inline void a_conflict_tells_what_is_there_and_writes_nothing(StoreHouse& house) {
   Store& store = house.store();
   auto first = claim(id_of(1), house.clock.now());
-  first.next->request = std::make_shared<const StoredRequest>(StoredRequest{"t", "c", "e", "body"});
+  first.next->request =
+      std::make_shared<const StoredRequest>(StoredRequest{"t", "c", "e", "body", ""});
   const auto claimed = swapped(replace_now(store, first));
   const auto settled = swapped(replace_now(store, settle(claimed, "first", house.clock.now())));
   CHECK(settled.version > claimed.version);

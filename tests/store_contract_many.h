@@ -231,7 +231,8 @@ inline void orphans_are_found(StoreHouse& house) {
   for (std::uint64_t i = 2; i < 5; ++i) {
     auto write = claim(id_of(i), house.clock.now(), *leaving);
     write.next->answer = answer_of("earlier");
-    write.next->request = std::make_shared<const StoredRequest>(StoredRequest{"t", "", "", "b"});
+    write.next->request =
+        std::make_shared<const StoredRequest>(StoredRequest{"t", "", "", "b", ""});
     swapped(replace_now(store, write));
   }
   auto settled = claim(id_of(5), house.clock.now(), *leaving);

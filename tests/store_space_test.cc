@@ -27,7 +27,7 @@ struct SpaceHouse {
       write.next->state = State::completed;
       write.next->answer = answer_of(std::string(body, 'x'));
       write.next->request = std::make_shared<const StoredRequest>(
-          StoredRequest{"https://x.test/", "text/plain", "", std::string(body / 2, 'y')});
+          StoredRequest{"https://x.test/", "text/plain", "", std::string(body / 2, 'y'), ""});
       write.next->expires_at = clock.now() + std::chrono::hours(1);
       all.push_back(replace_async(*store, std::move(write)));
     }

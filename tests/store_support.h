@@ -174,6 +174,7 @@ inline void check_same(const Record& a, const Record& b) {
   CHECK(a.counts.joined == b.counts.joined);
   CHECK(a.effects == b.effects);
   CHECK(a.tainted == b.tainted);
+  CHECK(a.closed_at == b.closed_at);
   CHECK(a.owner == b.owner);
   CHECK((a.created_at == b.created_at && a.updated_at == b.updated_at));
   CHECK((a.expires_at == b.expires_at && a.ttl == b.ttl));
@@ -185,6 +186,7 @@ inline void check_same(const Record& a, const Record& b) {
     CHECK(a.request->content_type == b.request->content_type);
     CHECK(a.request->content_encoding == b.request->content_encoding);
     CHECK(a.request->body == b.request->body);
+    CHECK(a.request->probe == b.request->probe);
   }
   REQUIRE(a.history.size() == b.history.size());
   for (std::size_t i = 0; i < a.history.size(); ++i) {
