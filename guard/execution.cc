@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "guard/crash_point.h"
 #include "guard/guard.h"
 
 namespace ledger {
@@ -132,6 +133,7 @@ Awaitable<Outcome> Execution::send_once() {
   if (SteadyClock::now() >= deadline_)
     co_return NotSent{"connecting took the route's whole `timeout` of " +
                       seconds_text(policy_.timeout)};
+  crash_point("connected");
   // Others may act on our records once the lease has lapsed: without it, nothing is sent.
   lasting_ = true;
   if (!guard_.lease_stands(record_))
@@ -141,10 +143,12 @@ Awaitable<Outcome> Execution::send_once() {
   exchange_->expires_at(deadline_ + late_window);
   auto started = co_await exchange_->start();
   if (!started.error.empty()) co_return Unknown{std::move(started.error)};
+  crash_point("head-received");
   received_at_ = guard_.now();
   head_ = std::move(started.head);
   if (!head_->bodyless)
     if (auto error = co_await read_body(); !error.empty()) co_return Unknown{std::move(error)};
+  crash_point("body-received");
   whole_ = true;
   co_return outcome_of(make_answer(), policy_);
 }
@@ -236,6 +240,7 @@ Awaitable<> Execution::settle(Outcome outcome) {
     write.next = std::move(commit->next);
     auto written = co_await guard_.replace(std::move(write));
     if (written) {
+      crash_point("recorded");
       if (!written->found.record) break;  // deleted meanwhile
       const auto claim = record_.claim_version;
       record_ = std::move(*written->found.record);

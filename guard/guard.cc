@@ -2,6 +2,8 @@
 
 #include <boost/asio/this_coro.hpp>
 
+#include "guard/crash_point.h"
+
 namespace ledger {
 namespace {
 
@@ -102,14 +104,17 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
       write.add = {.attempts = 1, .executed = 1};
       write.reset_counts = execute->reset_counts;
       const bool first = write.expected_version == 0 || write.reset_counts;
+      crash_point("before-claim");
       auto written = co_await replace(std::move(write));
       if (!written) {
         entry.finish(StoreFailed{written.error()});
         co_return store_failed(written.error());
       }
-      if (written->swapped)
+      if (written->swapped) {
+        crash_point("claimed");
         co_return launch(call, make_exchange, std::move(entry), executor, std::move(written->found),
                          first);
+      }
       found = std::move(written->found);
     } else if (auto* commit = std::get_if<Commit>(&decision)) {
       write.next = std::move(commit->next);

@@ -1,5 +1,7 @@
 #include "proxy/http_exchange.h"
 
+#include "guard/crash_point.h"
+
 namespace ledger {
 
 std::string describe(ReadError error, const MessageReader& reader) {
@@ -42,6 +44,7 @@ Awaitable<Exchange::Started> HttpExchange::start() {
   if (request_.body && !request_.body->empty()) buffers.push_back(asio::buffer(*request_.body));
   const auto written = co_await connection_->stream.write(buffers);
   sent_ = !written.error;
+  crash_point("sent");
 
   // Even a destination that stopped reading may have answered; that answer is the truth.
   auto& reader = connection_->reader;

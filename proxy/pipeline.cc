@@ -7,6 +7,7 @@
 // docs/ARCHITECTURE.md has the same as a chart, with what each step does when it fails.
 #include "proxy/pipeline.h"
 
+#include "guard/crash_point.h"
 #include "proxy/body_key.h"
 #include "proxy/http_exchange.h"
 #include "proxy/probe.h"
@@ -194,8 +195,11 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
   auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
   body.reset();
 
-  if (auto* led = std::get_if<Led>(&admission))
-    co_return co_await give_execution(call, std::move(*led));
+  if (auto* led = std::get_if<Led>(&admission)) {
+    const auto then = co_await give_execution(call, std::move(*led));
+    crash_point("replied");
+    co_return then;
+  }
   if (auto* given = std::get_if<Given>(&admission))
     co_return co_await give_answer(call, *given->answer, given->status, given->attempt);
   const auto& refused = std::get<Refused>(admission);

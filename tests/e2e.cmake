@@ -42,6 +42,10 @@ set(demos
   unmodified-agents
 )
 
+# The program once more, with a switch for dying at a named point (guard/crash_point.h).
+add_executable(ledger_crash crash_points.cc)
+target_link_libraries(ledger_crash PRIVATE ledger_program)
+
 function(ledger_e2e name)
   if(Python3_FOUND)
     add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${ARGN})
@@ -51,7 +55,7 @@ function(ledger_e2e name)
     set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT 300
-    ENVIRONMENT "LEDGER_BIN=$<TARGET_FILE:ledger>;LEDGER_SANITIZED=${LEDGER_SANITIZE};PYTHONDONTWRITEBYTECODE=1")
+    ENVIRONMENT "LEDGER_BIN=$<TARGET_FILE:ledger>;LEDGER_CRASH_BIN=$<TARGET_FILE:ledger_crash>;LEDGER_SANITIZED=${LEDGER_SANITIZE};PYTHONDONTWRITEBYTECODE=1")
 endfunction()
 
 foreach(name IN LISTS e2e_tests)

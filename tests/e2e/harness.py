@@ -23,6 +23,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("LEDGER_BIN", str(ROOT / "build/release/ledger"))
+CRASH_BINARY = os.environ.get("LEDGER_CRASH_BIN", BINARY + "_crash")  # the same, which dies where LEDGER_CRASH_POINT says
 SANITIZED = os.environ.get("LEDGER_SANITIZED", "")
 DEADLINE = 30 if SANITIZED else 15  # seconds; for any single thing that is waited for
 
@@ -243,12 +244,14 @@ class Gate:
 class Ledger:
     """The real binary on free ports, in a directory of its own."""
 
-    def __init__(self, config="", listen="127.0.0.1:0", store=None, admin="", directory=None, own_state=True):
+    def __init__(self, config="", listen="127.0.0.1:0", store=None, admin="", directory=None, own_state=True,
+                 binary=BINARY, **popen):
         self.own_directory = directory is None
         self.own_state = own_state  # False: `config` has its own `state:`
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="ledger-e2e-"))
         self.store = store or f"sqlite:{self.directory}/ledger.db"
         self.config, self.listen, self.admin_listen, self.admin_extra = config, listen, "127.0.0.1:0", admin
+        self.binary, self.popen = binary, popen  # what else the process starts with; may change before a start()
         self.process, self.final_log = None, None
         try:
             self.start()
@@ -273,7 +276,8 @@ class Ledger:
             self.log.close()
         self.log = open(self.directory / "log", "a+", encoding="utf-8")
         position = self.log.seek(0, os.SEEK_END)
-        self.process = subprocess.Popen([BINARY, "serve", "-c", str(self.file)], stderr=self.log, stdout=self.log, cwd=self.directory)
+        self.process = subprocess.Popen([self.binary, "serve", "-c", str(self.file)], stderr=self.log, stdout=self.log,
+                                        cwd=self.directory, **self.popen)
 
         def ports():
             text = (self.directory / "log").read_text()[position:]
