@@ -28,8 +28,15 @@ SteadyClock::time_point Session::passing_deadline() const {
   return std::min(SteadyClock::now() + pass_patience, pass_until_);
 }
 
-// `body_read`: the whole body, where it was read already; the head still frames it.
-Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view body_read) {
+// `body`: the whole body, where it was read already; the head still frames it.
+Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view body) {
+  // A small body that is here with its head goes out with it, in one piece.
+  if (!reader_.body_done() && call.head.framing == Framing::length &&
+      call.head.content_length <= reader_.buffered().size()) {
+    body_.clear();
+    while (!reader_.body_done()) co_await reader_.read_body(body_);
+    body = body_;
+  }
   const auto& policy = *call.policy;
   pass_until_ = SteadyClock::time_point::max();
   if (!policy.guarded && policy.timeout > Duration::zero())
@@ -43,7 +50,7 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
     if (!upstream)
       co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
     retry = retry && (*upstream)->reused;
-    const auto then = co_await exchange_passing(call, **upstream, body_read, retry);
+    const auto then = co_await exchange_passing(call, **upstream, body, retry);
     if (retry) continue;  // the idle connection was dead, and nothing has been answered
     auto& reader = (*upstream)->reader;
     if (then == Then::next && reader.body_done() && reader.head().keep_alive &&

@@ -49,7 +49,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Awaitable<> linger();
 
   // --- pass.cc: streamed both ways, never buffered ---------------------------------------------
-  Awaitable<Then> pass(const CallState& call, std::string_view body_read);
+  Awaitable<Then> pass(const CallState& call, std::string_view body);
   SteadyClock::time_point passing_deadline() const;
   Awaitable<Then> exchange_passing(const CallState& call, UpstreamConnection& upstream,
                                    std::string_view body_read, bool& retry);
@@ -74,6 +74,7 @@ class Session : public std::enable_shared_from_this<Session> {
   MessageReader reader_;
   std::optional<Tunnel> tunnel_;        // that the calls come through
   std::string out_;                     // the answer being written; its capacity is reused
+  std::string body_;                    // likewise, of a passing call's small body
   SteadyClock::time_point pass_until_;  // of a passing call with a `timeout`
   bool unread_ = false;                 // the client may still be sending what we will not read
 };

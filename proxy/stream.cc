@@ -157,8 +157,28 @@ Awaitable<Transfer> Stream::read_some(asio::mutable_buffer buffer) {
   co_return got;
 }
 
+namespace {
+
+Transfer sent_now(auto call) {
+  for (;;) {
+    const auto n = call();
+    if (n >= 0) return {{}, static_cast<std::size_t>(n)};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {};
+    if (errno != EINTR) return {ErrorCode(errno, boost::system::system_category())};
+  }
+}
+
+}  // namespace
+
 // What the kernel takes at once, which is nearly always everything: it saves a turn through the
 // scheduler. A full socket buffer is no error: 0 bytes.
+Transfer Stream::send_now(asio::const_buffer buffer) {
+  return sent_now([&] {
+    return ::send(socket_.native_handle(), buffer.data(), buffer.size(),
+                  MSG_DONTWAIT | MSG_NOSIGNAL);
+  });
+}
+
 Transfer Stream::send_now(std::span<const asio::const_buffer> buffers) {
   std::array<iovec, 16> parts;
   const auto count = std::min(buffers.size(), parts.size());
@@ -167,12 +187,9 @@ Transfer Stream::send_now(std::span<const asio::const_buffer> buffers) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = count;
-  for (;;) {
-    const auto n = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n >= 0) return {{}, static_cast<std::size_t>(n)};
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return {};
-    if (errno != EINTR) return {ErrorCode(errno, boost::system::system_category())};
-  }
+  return sent_now([&] {
+    return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  });
 }
 
 Awaitable<Transfer> Stream::write(asio::const_buffer buffer) {
@@ -182,7 +199,7 @@ Awaitable<Transfer> Stream::write(asio::const_buffer buffer) {
     const auto [error, n] = co_await asio::async_write(*tls_, buffer, use_result);
     co_return Transfer{result(error), n};
   }
-  auto sent = send_now({&buffer, 1});
+  auto sent = send_now(buffer);
   if (sent.error || sent.bytes == buffer.size()) co_return sent;
   const auto [error, n] = co_await asio::async_write(socket_, buffer + sent.bytes, use_result);
   co_return Transfer{result(error), sent.bytes + n};

@@ -119,6 +119,7 @@ class Stream {
   bool expired() const {
     return deadline_ != SteadyClock::time_point::max() && deadline_ <= SteadyClock::now();
   }
+  Transfer send_now(asio::const_buffer buffer);
   Transfer send_now(std::span<const asio::const_buffer> buffers);
   Awaitable<ErrorCode> close_notify();
   ErrorCode expect_name(const std::string& host);

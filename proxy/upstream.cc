@@ -150,6 +150,7 @@ UpstreamConnectionPtr UpstreamPool::take_idle(const std::string& origin, Freshne
     if (freshness == Freshness::guarded && idle >= fresh_max) break;  // the others are older still
     auto connection = std::move(connections.back());
     connections.pop_back();
+    // Also for bytes that nobody asked for: the next call would take them for its answer.
     if (connection->stream.idle_and_open()) return connection;
   }
   return nullptr;
