@@ -18,6 +18,7 @@ set(e2e_tests
   drain
   load
   crash
+  points
 )
 set(e2e_slow load crash)
 set(clients
@@ -58,6 +59,8 @@ function(ledger_e2e name)
     ENVIRONMENT "LEDGER_BIN=$<TARGET_FILE:ledger>;LEDGER_CRASH_BIN=$<TARGET_FILE:ledger_crash>;LEDGER_SANITIZED=${LEDGER_SANITIZE};PYTHONDONTWRITEBYTECODE=1")
 endfunction()
 
+# docs/promise.md and docs/failures.md name the test that shows each row.
+ledger_e2e(docs_named_tests ${CMAKE_SOURCE_DIR}/tests/check_named_tests.py)
 foreach(name IN LISTS e2e_tests)
   ledger_e2e(e2e_${name} ${CMAKE_SOURCE_DIR}/tests/e2e/test_${name}.py)
   if(name IN_LIST e2e_slow)
