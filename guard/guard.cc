@@ -25,6 +25,9 @@ std::optional<Outcome> outcome_of_record(const Record& record) {
       if (record.answer) return Rejected{record.answer};
       return NotSent{last};
     case State::in_doubt:
+      // Its owner died, so nothing came of it: the record says what is next, to all alike.
+      if (!record.history.empty() && record.history.back().event == "owner_lost")
+        return std::nullopt;
       return Unknown{last, record.answer};
     case State::in_flight:
       break;

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 
-from harness import CRASH_BINARY, DEADLINE, Case, eventually, main, request_bytes
+from harness import CRASH_BINARY, DEADLINE, Case, Gate, eventually, main, request_bytes
 from storm import Honouring
 
 POINTS = ("before-claim", "claimed", "connected", "sent", "head-received", "body-received", "recorded", "replied")
@@ -184,6 +184,34 @@ class Points(Case):
         self.up = self.upstream()
         self.proxy = self.ledger(route(self.up), env={**os.environ, "LEDGER_CRASH_POINT": "claimed"})
         self.assertEqual((self.charge().status, self.proxy.process.poll()), (200, None))
+
+
+class Waiting(Case):
+    """A repeat waits at one proxy for the execution of another, which dies; a third proxy finds that out first."""
+
+    def kill_the_sender(self, more=""):
+        shop = HonouringUpstream()
+        gate = Gate(shop)
+        self.up = self.upstream(gate)
+        one = self.ledger(route(self.up, more))
+        two, three = [self.ledger(route(self.up, more), store=one.store) for _ in range(2)]
+        self.in_parallel(lambda: one.charge(self.up))
+        gate.wait_for_call()
+        waiting = self.in_parallel(*[lambda: two.charge(self.up)] * 2)
+        eventually(lambda: two.metric("ledger_waiters") == 1, "both repeats are in the second proxy")
+        one.kill()
+        gate.opened.set()
+        answer = three.charge(self.up)
+        return [answer, *waiting.get()], shop
+
+    def test_who_waits_for_a_dead_owner_is_told_of_the_doubt_whoever_finds_out_first(self):
+        answers, _ = self.kill_the_sender()
+        self.assertEqual([(a.status, a.slug, a.ledger) for a in answers], [(409, "in-doubt", "in-doubt")] * 3)
+
+    def test_with_a_key_who_waits_for_a_dead_owner_gets_the_answer_whoever_finds_out_first(self):
+        answers, shop = self.kill_the_sender(WITH_KEY)
+        self.assertEqual([a.status for a in answers], [200] * 3)
+        self.assertEqual((len({a.body for a in answers}), len(shop.effects)), (1, 1))
 
 
 class Stopped(Case):
