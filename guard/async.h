@@ -52,7 +52,7 @@ Awaitable<T> await_callback(Start start) {
 // Waiters look again at what they waited for; there are no missed wake-ups within one thread.
 class Condition {
  public:
-  explicit Condition(Executor executor) : timer_(executor, SteadyClock::time_point::max()) {}
+  explicit Condition(const Executor& executor) : timer_(executor, SteadyClock::time_point::max()) {}
   void notify() { timer_.cancel(); }
   Awaitable<> wait() { co_await timer_.async_wait(use_result); }
 

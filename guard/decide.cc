@@ -80,32 +80,34 @@ Record retried(const Record& record, const Policy& policy, const Arrived& call, 
   return next;
 }
 
-Record completed(const Record& record, AnswerPtr answer, Instant now, std::string event,
-                 std::string detail) {
+// It is known what came of the call: nothing is kept for sending it again or asking about it.
+Record known(const Record& record, State state, AnswerPtr answer, Instant now, std::string event,
+             std::string detail) {
   Record next = record;
-  if (record.state == State::in_flight && !record.tainted) ++next.effects;
-  next.state = State::completed;
-  next.closed_at.reset();
+  next.state = state;
   next.answer = std::move(answer);
   next.request = nullptr;
   next.tainted = false;
+  next.closed_at.reset();
   next.expires_at = after(now, record.ttl);
   note(next, now, std::move(event), std::move(detail));
   return next;
 }
 
+Record completed(const Record& record, AnswerPtr answer, Instant now, std::string event,
+                 std::string detail) {
+  auto next =
+      known(record, State::completed, std::move(answer), now, std::move(event), std::move(detail));
+  if (record.state == State::in_flight && !record.tainted) ++next.effects;
+  return next;
+}
+
 Record released(const Record& record, AnswerPtr answer, Instant now, std::string event,
                 std::string detail) {
-  Record next = record;
+  auto next =
+      known(record, State::released, std::move(answer), now, std::move(event), std::move(detail));
   // In doubt, its effect was counted; now it is known that there was none.
   if (record.state == State::in_doubt && next.effects > 0) --next.effects;
-  next.state = State::released;
-  next.closed_at.reset();
-  next.answer = std::move(answer);
-  next.request = nullptr;
-  next.tainted = false;
-  next.expires_at = after(now, record.ttl);
-  note(next, now, std::move(event), std::move(detail));
   return next;
 }
 

@@ -17,7 +17,7 @@ using std::chrono::milliseconds;
 constexpr std::chrono::minutes late_window{10};
 
 // Bytes of an answer beyond response_max that wait for the leader at most.
-constexpr std::size_t unstored_max = 256 * 1024;
+constexpr std::size_t unstored_max = 262'144;
 
 // The first pause before a call is sent again, and the longest.
 constexpr milliseconds resend_min{100}, resend_max{4000};
@@ -36,7 +36,7 @@ std::string seconds_text(Duration d) {
 
 }  // namespace
 
-Execution::Execution(Executor executor, Guard& guard, Record claimed, const Policy& policy,
+Execution::Execution(const Executor& executor, Guard& guard, Record claimed, const Policy& policy,
                      std::unique_ptr<Exchange> exchange, InFlight::Entry entry)
     : executor_(executor),
       guard_(guard),

@@ -22,7 +22,7 @@ class Guard;
 // The answer as it arrives, watched by the leader's session.
 class Execution : public std::enable_shared_from_this<Execution> {
  public:
-  Execution(Executor executor, Guard& guard, Record claimed, const Policy& policy,
+  Execution(const Executor& executor, Guard& guard, Record claimed, const Policy& policy,
             std::unique_ptr<Exchange> exchange, InFlight::Entry entry);
   ~Execution();
 

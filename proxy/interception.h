@@ -10,6 +10,7 @@
 
 #include "guard/metrics.h"
 #include "proxy/authority.h"
+#include "proxy/net.h"
 
 namespace ledger {
 

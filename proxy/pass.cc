@@ -9,7 +9,7 @@ namespace {
 
 // Without any progress for so long, a passing call is given up.
 constexpr std::chrono::minutes pass_patience{10};
-constexpr std::size_t piece_max = 64 * 1024;
+constexpr std::size_t piece_max = 65'536;
 
 // Methods that are safe to repeat (RFC 9110 section 9.2.1): they alone may ride on any idle
 // connection, and are sent once more when that connection turns out to be dead.

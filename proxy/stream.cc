@@ -187,9 +187,8 @@ Transfer Stream::send_now(std::span<const asio::const_buffer> buffers) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = count;
-  return sent_now([&] {
-    return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  });
+  return sent_now(
+      [&] { return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
 }
 
 Awaitable<Transfer> Stream::write(asio::const_buffer buffer) {

@@ -1,6 +1,7 @@
 // CONNECT: a host that a route names under https is opened, any other is a blind tunnel. And the
 // byte-for-byte relay that blind tunnels and upgraded connections share.
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/ssl/error.hpp>
 
 #include "proxy/pipeline.h"
 
@@ -16,7 +17,7 @@ Awaitable<> copy(Stream& from, Stream& to, std::string first) {
     from.close();
     co_return;
   }
-  std::string buffer(64 * 1024, '\0');
+  std::string buffer(65'536, '\0');
   for (;;) {
     const auto got = co_await from.read_some(asio::buffer(buffer));
     if (got.bytes == 0 || got.error) {
@@ -150,7 +151,7 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
   std::string server_name;
 
   const auto downwards = [&]() -> Awaitable<> {
-    std::string first(16 * 1024, '\0');
+    std::string first(16'384, '\0');
     const auto got = co_await server.read_some(asio::buffer(first));
     if (ours) co_return;
     spoken = true;
