@@ -19,6 +19,7 @@ set(e2e_tests
   load
   crash
   points
+  faults
 )
 set(e2e_slow load crash)
 set(clients
