@@ -91,6 +91,11 @@ std::int64_t Connection::changes() const { return sqlite3_changes64(db_); }
 std::int64_t Connection::total_changes() const { return sqlite3_total_changes64(db_); }
 bool Connection::read_only() const { return sqlite3_db_readonly(db_, "main") == 1; }
 
+bool Connection::moved() const {
+  int moved = 0;
+  return sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved;
+}
+
 // --- Statement ---------------------------------------------------------------------------------
 
 Statement::Statement(Connection& db, std::string_view sql) : db_(&db) {

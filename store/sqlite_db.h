@@ -58,6 +58,8 @@ class Connection {
   std::int64_t changes() const;
   std::int64_t total_changes() const;
   bool read_only() const;
+  // The path names another file by now, or none: what is written here, nobody will find.
+  bool moved() const;
   sqlite3* raw() { return db_; }
 
  private:

@@ -212,6 +212,14 @@ std::optional<Writer::Failure> Writer::transact(std::span<const std::unique_ptr<
   if (broken_) return Failure{*broken_};
   Connection& db = *session_.db;
   Tables& tables = *session_.tables;
+  if (db.moved()) {
+    world_.metrics.failed.fetch_add(1, std::memory_order_relaxed);
+    broken_ = StoreError{"the file of the store " + world_.path +
+                             " was deleted or replaced under the running proxy: put it back, then "
+                             "restart Ledger (nothing is written until then)",
+                         false};
+    return Failure{*broken_};
+  }
 
   tables.begin_write();
   const auto changes_before = db.total_changes();

@@ -144,6 +144,25 @@ TEST_CASE("a store of a newer ledger is refused") {
     check_says(refusal(folder.file(), create), {"newer ledger", "99", folder.file().c_str()});
 }
 
+TEST_CASE("a store whose file is deleted or replaced writes nothing more") {
+  TempFolder folder;
+  auto store = open_store(folder.file(), true, true);
+  REQUIRE(store);
+  swapped(replace_now(**store, claim(id_of(1), (*store)->now())));
+  const auto instance = (*store)->join_instance();
+  SUBCASE("deleted") { std::filesystem::remove(folder.file()); }
+  SUBCASE("replaced") {
+    std::filesystem::rename(folder.file(), folder.file("away"));
+    make_store(folder.file());
+  }
+  const auto refused = replace_now(**store, claim(id_of(2), (*store)->now()));
+  REQUIRE(!refused);
+  CHECK(!refused.error().unknown);
+  check_says(refused.error().message, {"deleted or replaced", folder.file().c_str()});
+  CHECK(!(*store)->heartbeat(*instance));
+  CHECK(!(*store)->check_writable());
+}
+
 TEST_CASE("a damaged store is refused") {
   TempFolder folder;
   make_store(folder.file());
