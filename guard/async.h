@@ -8,7 +8,6 @@
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -18,6 +17,8 @@
 #include <memory>
 #include <utility>
 
+#include "guard/timer.h"
+
 namespace ledger {
 
 namespace asio = boost::asio;
@@ -25,8 +26,6 @@ using ErrorCode = boost::system::error_code;
 using Executor = asio::io_context::executor_type;
 template <class T = void>
 using Awaitable = asio::awaitable<T, Executor>;
-using SteadyClock = std::chrono::steady_clock;
-using Timer = asio::basic_waitable_timer<SteadyClock, asio::wait_traits<SteadyClock>, Executor>;
 // Operations answer with (ErrorCode, ...): operating errors are values, not exceptions.
 constexpr asio::as_tuple_t<asio::use_awaitable_t<Executor>> use_result{};
 

@@ -1,29 +1,12 @@
 #include "guard/instance.h"
 
-#include "guard/operate.h"
-
 namespace ledger {
-namespace {
-
-constexpr std::chrono::seconds heartbeat_interval{2};
-constexpr std::size_t expired_a_round = 1000;
-
-const Policy& policy_of(const Config& config, const Record& record) {
-  for (const auto& route : config.routes)
-    if (route.name == record.route) return route.policy;
-  return config.defaults.once;
-}
-
-}  // namespace
-
-Instance::Instance(const Config& config, Store& store, Lease& lease)
-    : config_(config), store_(store), lease_(lease) {}
 
 tl::expected<std::unique_ptr<Instance>, std::string> Instance::start(const Config& config,
                                                                      Store& store, Lease& lease) {
   std::unique_ptr<Instance> instance(new Instance(config, store, lease));
-  if (auto joined = instance->join(); !joined) return tl::unexpected(joined.error().message);
-  instance->settle_orphans();
+  if (auto joined = instance->membership_.start(); !joined)
+    return tl::unexpected(joined.error().message);
   instance->thread_ = std::thread([raw = instance.get()] { raw->run(); });
   return instance;
 }
@@ -35,54 +18,16 @@ Instance::~Instance() {
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
-  const auto name = lease_.instance();
-  lease_.lost();
-  if (!name.empty()) store_.leave_instance(name);
-}
-
-tl::expected<void, StoreError> Instance::join() {
-  const auto asked_at = time_since_boot();
-  auto name = store_.join_instance();
-  if (!name) return tl::unexpected(name.error());
-  lease_.granted(std::move(*name), asked_at);
-  return {};
+  membership_.leave();
 }
 
 void Instance::run() {
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, heartbeat_interval, [this] { return stopping_; })) {
     lock.unlock();
-    beat();
-    settle_orphans();
-    // As long as there is a full round of expired records, there may be more.
-    for (auto reaped = store_.reap(expired_a_round); reaped && *reaped == expired_a_round;)
-      reaped = store_.reap(expired_a_round);
+    membership_.beat();
     lock.lock();
   }
-}
-
-// A lease that lapsed is never renewed: others may have acted on it. This process goes on under a
-// new name, and what it had in flight is no longer its own (its late answers still settle, by
-// version).
-void Instance::beat() {
-  const auto asked_at = time_since_boot();
-  const auto name = lease_.instance();
-  const auto renewed = store_.heartbeat(name);
-  if (!renewed) return;  // the store does not answer: the lease runs out by itself
-  if (*renewed) {
-    lease_.granted(name, asked_at);
-    return;
-  }
-  lease_.lost();
-  store_.leave_instance(name);
-  static_cast<void>(join());  // tried again at the next beat
-}
-
-void Instance::settle_orphans() {
-  // Where the store does not answer, the next round finds them.
-  static_cast<void>(ledger::settle_orphans(store_, [this](const Record& record) -> const Policy& {
-    return policy_of(config_, record);
-  }));
 }
 
 }  // namespace ledger

@@ -1,19 +1,11 @@
 #include "guard/lease.h"
 
-#include <time.h>
-
 #include "store/store.h"
 
 namespace ledger {
 
 namespace {
 constexpr std::chrono::seconds margin{2};
-}
-
-std::chrono::nanoseconds time_since_boot() {
-  timespec t{};
-  clock_gettime(CLOCK_BOOTTIME, &t);
-  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
 void Lease::granted(std::string instance, std::chrono::nanoseconds asked_at) {
