@@ -243,8 +243,11 @@ Awaitable<> Execution::settle(Outcome outcome) {
       crash_point("recorded");
       if (!written->found.record) break;  // deleted meanwhile
       const auto claim = record_.claim_version;
+      const bool tainted = record_.tainted;
       record_ = std::move(*written->found.record);
       if (written->swapped || record_.claim_version != claim) break;
+      // Whoever wrote it meanwhile did not know how often this execution has sent.
+      if (record_.state == State::in_doubt) record_.tainted = record_.tainted || tainted;
       continue;
     }
     guard_.metrics().store_errors.fetch_add(1, std::memory_order_relaxed);

@@ -239,6 +239,29 @@ TEST_CASE("a duplicate waits no longer than the route's wait") {
   w.run_to(2);
 }
 
+TEST_CASE(
+    "a sending in doubt is not released by a retry that was not sent, whoever saw the doubt "
+    "first") {
+  World w;
+  w.policy.upstream_key = "Idempotency-Key";
+  w.script.open = false;
+  w.script.start_error = "connection reset";
+  w.call();
+  w.run();
+  // Another proxy takes this one for dead.
+  const auto record = w.record();
+  auto lost = decide(record, w.policy, OwnerLost{}, w.store->now());
+  w.store->replace({record.id, record.version, std::get<Commit>(lost).next, {}, false},
+                   [](auto result) { REQUIRE(result->swapped); });
+  w.script.connect_error = "connection refused";
+  w.script.open = true;
+  w.script.gate->notify();
+  w.run_to(1);
+  CHECK(w.script.sent == 1);
+  CHECK(w.record().state == State::in_doubt);
+  CHECK(std::holds_alternative<Unknown>(*std::get<Led>(w.admissions[0]).execution->settled()));
+}
+
 TEST_CASE("without a standing lease nothing is sent") {
   World w;
   w.lease.granted(w.instance, time_since_boot() - lease_duration);
