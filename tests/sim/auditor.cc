@@ -112,7 +112,8 @@ void Auditor::ended(int key, Book& b, const Written& next) {
   auto& g = b.generations[next.generation];
   if (next.state != State::released) return;
   if (next.by_person) {
-    if (g.effects + g.on_wire > 0) anew(b, 1);
+    // Believed: what this execution did, and may still do, does not count.
+    b.budget += rules_.honoured ? (g.effects + g.on_wire > 0) : g.effects + g.on_wire;
     return;
   }
   if (g.effects > 0) fail(key, "release-is-true", "released, though it took effect");

@@ -10,14 +10,19 @@ namespace sim {
 thread_local Nanoseconds true_time{0};
 thread_local const View* view = nullptr;
 
-Nanoseconds View::boot_time() const {
-  return offset + true_time + true_time * drift_ppm / 1'000'000;
-}
+namespace {
+Nanoseconds drifted(Nanoseconds time, int ppm) { return time + time / 1'000'000 * ppm; }
+}  // namespace
+
+Nanoseconds View::boot_time() const { return offset + drifted(true_time, drift_ppm); }
 
 // Rounded up: at that time the clock has reached it.
 Nanoseconds View::true_time_of(Nanoseconds shown) const {
-  const auto steady = shown - offset + asleep;
-  return steady - steady * drift_ppm / (1'000'000 + drift_ppm) + Nanoseconds(2);
+  const auto wanted = shown - offset + asleep;
+  auto time = wanted;
+  for (int i = 0; i < 8; ++i) time -= drifted(time, drift_ppm) - wanted;
+  while (drifted(time, drift_ppm) < wanted) time += std::chrono::microseconds(1);
+  return time;
 }
 
 TimerQueue::Place TimerQueue::add(Nanoseconds when, std::unique_ptr<Wait> wait) {

@@ -49,7 +49,6 @@ Reply reply_of(const Admission& admission) {
   if (const auto* led = std::get_if<Led>(&admission)) {
     reply = reply_of(*led->execution->settled());
     reply.executed = true;
-    reply.generation = led->execution->record().generation;
   } else if (const auto* given = std::get_if<Given>(&admission)) {
     reply.kind = given->status == CallStatus::in_doubt ? Reply::Kind::unknown
                  : given->answer->status >= 400        ? Reply::Kind::rejected
@@ -228,12 +227,16 @@ Awaitable<> World::client(Node& node, int number, int key, int fingerprint) {
   GuardedCall guarded{identity, policy, "r", "POST", "http://upstream/", "", "", request};
   if (policy.probe)
     guarded.ask = [&](const Record& record) { return ask(node, key, record); };
+  std::uint64_t generation = 0;
   auto admission = co_await node.guard.admit(guarded, [&](const Record& claimed) {
+    generation = claimed.generation;
     return upstream_.exchange(key, claimed, node.context.get_executor());
   });
   if (auto* led = std::get_if<Led>(&admission))
     while (!led->execution->settled()) co_await led->execution->changed().wait();
-  answered(node, number, key, reply_of(admission));
+  auto reply = reply_of(admission);
+  reply.generation = generation;
+  answered(node, number, key, reply);
 }
 
 void World::answered(const Node& node, int number, int key, const Reply& reply) {

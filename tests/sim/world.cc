@@ -13,6 +13,7 @@ using std::chrono::milliseconds;
 
 // Nobody may be left waiting then.
 constexpr Time the_end{1'800'000};
+constexpr std::uint64_t moments_max = 1'000'000;  // a history that stands still is a mistake of ours
 // Clocks begin somewhere, not at nought.
 constexpr Nanoseconds began = std::chrono::hours(1000);
 
@@ -69,7 +70,8 @@ void World::trace(const std::string& line) {
 }
 
 std::optional<Violation> World::run() {
-  while (!auditor_.violation() && (step_one() || advance())) {
+  for (std::uint64_t moments = 0;
+       !auditor_.violation() && moments < moments_max && (step_one() || advance()); ++moments) {
   }
   if (!auditor_.violation()) auditor_.finish();
   totals_.effects = auditor_.effects();
