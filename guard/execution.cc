@@ -227,6 +227,7 @@ Awaitable<> Execution::watch_timeout() {
 Awaitable<> Execution::settle(Outcome outcome) {
   while (settling_) co_await changed_.wait();
   settling_ = true;
+  const auto claim = record_.claim_version;
   milliseconds pause = settle_retry_min;
   const auto patience = SteadyClock::now() + settle_patience;
   const auto give_up = SteadyClock::now() + late_window;
@@ -242,7 +243,6 @@ Awaitable<> Execution::settle(Outcome outcome) {
     if (written) {
       crash_point("recorded");
       if (!written->found.record) break;  // deleted meanwhile
-      const auto claim = record_.claim_version;
       const bool tainted = record_.tainted;
       record_ = std::move(*written->found.record);
       if (written->swapped || record_.claim_version != claim) break;
@@ -260,14 +260,22 @@ Awaitable<> Execution::settle(Outcome outcome) {
     pause = std::min(pause * 2, settle_retry_max);
   }
   settling_ = false;
-  if (const auto* not_sent = std::get_if<NotSent>(&outcome);
-      not_sent && record_.state == State::in_doubt) {
-    // True of the retry, but not of the call: its first sending is still in question.
-    Outcome doubt = Unknown{"an earlier sending may have had an effect; " + not_sent->why};
-    outcome = std::move(doubt);
-  }
+  if (const auto* not_sent = std::get_if<NotSent>(&outcome))
+    if (const auto why = why_sent_after_all(claim); !why.empty()) {
+      Outcome doubt = Unknown{why + "; " + not_sent->why};
+      outcome = std::move(doubt);
+    }
   tell(outcome);
   changed_.notify();
+}
+
+// This sending never left, but the call may have been sent all the same. Empty: it was not.
+std::string Execution::why_sent_after_all(std::uint64_t claim) const {
+  if (record_.state == State::in_doubt) return "an earlier sending may have had an effect";
+  if (record_.state == State::completed || (record_.state == State::in_flight &&
+                                            record_.claim_version != claim))
+    return "the same call was sent meanwhile through another proxy";
+  return "";
 }
 
 void Execution::tell(const Outcome& outcome) {

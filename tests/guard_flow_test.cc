@@ -19,12 +19,14 @@ struct Script {
   std::shared_ptr<Condition> gate;  // start() waits here until it is opened
   bool open = true;
   int sent = 0;  // effects
+  std::function<void()> on_connect;
 };
 
 class ScriptedExchange : public Exchange {
  public:
   explicit ScriptedExchange(Script& script) : script_(script) {}
   Awaitable<Connected> connect(SteadyClock::time_point) override {
+    if (script_.on_connect) script_.on_connect();
     co_return Connected{script_.connect_error, true};
   }
   Awaitable<Started> start() override {
@@ -259,6 +261,30 @@ TEST_CASE(
   w.run_to(1);
   CHECK(w.script.sent == 1);
   CHECK(w.record().state == State::in_doubt);
+  CHECK(std::holds_alternative<Unknown>(*std::get<Led>(w.admissions[0]).execution->settled()));
+}
+
+TEST_CASE(
+    "who sent nothing does not say that nothing was sent where another proxy has sent the call "
+    "meanwhile") {
+  World w;
+  w.policy.upstream_key = "Idempotency-Key";
+  w.script.connect_error = "connection refused";
+  w.script.on_connect = [&w] {
+    const auto put = [&w](Record next) {
+      w.store->replace({next.id, next.version, next, {}, false},
+                       [](auto result) { REQUIRE(result->swapped); });
+    };
+    put(std::get<Commit>(decide(w.record(), w.policy, OwnerLost{}, w.store->now())).next);
+    auto again = w.record();
+    again.state = State::in_flight;
+    again.tainted = true;
+    again.claim_version = 0;
+    put(again);
+  };
+  w.call();
+  w.run_to(1);
+  CHECK(w.record().state == State::in_flight);
   CHECK(std::holds_alternative<Unknown>(*std::get<Led>(w.admissions[0]).execution->settled()));
 }
 
