@@ -135,7 +135,8 @@ void Auditor::wrote(int key, const Written& next, Time now) {
     b.answer = next.answer;
   b.record = next;
   const auto& ttl = next.state == State::in_doubt ? rules_.in_doubt_ttl : rules_.ttl;
-  b.expires = ttl && next.state != State::in_flight ? std::optional(now + *ttl) : std::nullopt;
+  b.expires = ttl && next.state != State::in_flight ? std::optional(next.decided + *ttl) : std::nullopt;
+  if (next.decided > now) fail(key, "expiry", "written with a time that is still to come");
 }
 
 void Auditor::deleted(int key, Time) {

@@ -31,6 +31,7 @@ struct Written {
   bool has_answer = false;
   std::string answer;  // status and body
   bool by_person = false;
+  Time decided{0};  // by the store's clock, when its writer asked for it
 };
 
 // What a caller got.

@@ -78,6 +78,7 @@ Written written_of(const Record& record, bool by_person) {
   w.has_answer = record.answer && record.answer->body_stored;
   if (w.has_answer) w.answer = text(record.answer);
   w.by_person = by_person;
+  w.decided = record.updated_at.time_since_epoch();
   return w;
 }
 
