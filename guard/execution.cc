@@ -271,7 +271,8 @@ Awaitable<> Execution::settle(Outcome outcome) {
 
 // This sending never left, but the call may have been sent all the same. Empty: it was not.
 std::string Execution::why_sent_after_all(std::uint64_t claim) const {
-  if (record_.state == State::in_doubt) return "an earlier sending may have had an effect";
+  if (record_.state == State::in_doubt || record_.tainted)
+    return "an earlier sending may have had an effect";
   if (record_.state == State::completed || (record_.state == State::in_flight &&
                                             record_.claim_version != claim))
     return "the same call was sent meanwhile through another proxy";

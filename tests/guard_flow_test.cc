@@ -288,6 +288,23 @@ TEST_CASE(
   CHECK(std::holds_alternative<Unknown>(*std::get<Led>(w.admissions[0]).execution->settled()));
 }
 
+TEST_CASE("a call in doubt that was forgotten meanwhile is not said to be safe to send again") {
+  World w;
+  w.policy.upstream_key = "Idempotency-Key";
+  w.script.start_error = "connection reset";
+  w.script.on_connect = [&w] {
+    if (w.script.sent == 0) return;
+    w.script.connect_error = "connection refused";
+    const auto record = w.record();
+    w.store->replace({record.id, record.version, std::nullopt, {}, false},
+                     [](auto result) { REQUIRE(result->swapped); });
+  };
+  w.call();
+  w.run_to(1);
+  CHECK(w.script.sent == 1);
+  CHECK(std::holds_alternative<Unknown>(*std::get<Led>(w.admissions[0]).execution->settled()));
+}
+
 TEST_CASE("without a standing lease nothing is sent") {
   World w;
   w.lease.granted(w.instance, time_since_boot() - lease_duration);
