@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -89,7 +90,8 @@ class Auditor {
     std::map<std::string, unsigned> tokens;
     unsigned effects = 0, budget = 0;
     unsigned epoch = 0;                 // the promise began anew so often
-    std::optional<std::string> answer;  // what every repeat of this epoch gets
+    std::optional<std::string> answer;    // Of earlier epochs: a lookup that began in one of them may still be under way.
+    std::set<std::string> past;
     bool known = false;
   };
   struct Waiting {
@@ -98,6 +100,7 @@ class Auditor {
     unsigned epoch = 0;
   };
   Book& book(int key);
+  static void next_epoch(Book& book);
   void anew(Book& book, unsigned more);
   void claimed(int key, Book& book, const Written& record, Time now);
   void ended(int key, Book& book, const Written& record);
