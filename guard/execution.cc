@@ -228,6 +228,7 @@ Awaitable<> Execution::settle(Outcome outcome) {
   while (settling_) co_await changed_.wait();
   settling_ = true;
   const auto claim = record_.claim_version;
+  bool gone = false;
   milliseconds pause = settle_retry_min;
   const auto patience = SteadyClock::now() + settle_patience;
   const auto give_up = SteadyClock::now() + late_window;
@@ -242,7 +243,8 @@ Awaitable<> Execution::settle(Outcome outcome) {
     auto written = co_await guard_.replace(std::move(write));
     if (written) {
       crash_point("recorded");
-      if (!written->found.record) break;  // deleted meanwhile
+      gone = !written->found.record;  // in doubt by another's word, then deleted or expired
+      if (gone) break;
       const bool tainted = record_.tainted;
       record_ = std::move(*written->found.record);
       if (written->swapped || record_.claim_version != claim) break;
@@ -261,7 +263,7 @@ Awaitable<> Execution::settle(Outcome outcome) {
   }
   settling_ = false;
   if (const auto* not_sent = std::get_if<NotSent>(&outcome))
-    if (const auto why = why_sent_after_all(claim); !why.empty()) {
+    if (const auto why = why_sent_after_all(claim, gone); !why.empty()) {
       Outcome doubt = Unknown{why + "; " + not_sent->why};
       outcome = std::move(doubt);
     }
@@ -270,12 +272,12 @@ Awaitable<> Execution::settle(Outcome outcome) {
 }
 
 // This sending never left, but the call may have been sent all the same. Empty: it was not.
-std::string Execution::why_sent_after_all(std::uint64_t claim) const {
+std::string Execution::why_sent_after_all(std::uint64_t claim, bool gone) const {
   if (record_.state == State::in_doubt || record_.tainted)
     return "an earlier sending may have had an effect";
-  if (record_.state == State::completed || (record_.state == State::in_flight &&
-                                            record_.claim_version != claim))
-    return "the same call was sent meanwhile through another proxy";
+  const bool taken_over = record_.state == State::in_flight && record_.claim_version != claim;
+  if (gone || taken_over || record_.state == State::completed)
+    return "another proxy took this one for dead and may have sent the same call meanwhile";
   return "";
 }
 

@@ -64,7 +64,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   Awaitable<> make_room();
   Awaitable<> watch_timeout();
   Awaitable<> settle(Outcome outcome);
-  std::string why_sent_after_all(std::uint64_t claim) const;
+  std::string why_sent_after_all(std::uint64_t claim, bool gone) const;
   void tell(const Outcome& outcome);
   AnswerPtr make_answer();
 

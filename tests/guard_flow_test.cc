@@ -305,6 +305,19 @@ TEST_CASE("a call in doubt that was forgotten meanwhile is not said to be safe t
   CHECK(std::holds_alternative<Unknown>(*std::get<Led>(w.admissions[0]).execution->settled()));
 }
 
+TEST_CASE("who sent nothing and finds its record gone does not say that nothing was sent") {
+  World w;
+  w.script.connect_error = "connection refused";
+  w.script.on_connect = [&w] {
+    const auto record = w.record();
+    w.store->replace({record.id, record.version, std::nullopt, {}, false},
+                     [](auto result) { REQUIRE(result->swapped); });
+  };
+  w.call();
+  w.run_to(1);
+  CHECK(std::holds_alternative<Unknown>(*std::get<Led>(w.admissions[0]).execution->settled()));
+}
+
 TEST_CASE("without a standing lease nothing is sent") {
   World w;
   w.lease.granted(w.instance, time_since_boot() - lease_duration);
