@@ -69,8 +69,8 @@ void Auditor::effect(int key, std::uint64_t generation, const std::string& token
     fail(key, "release-is-true", "it took effect, after it was released as not having happened");
   if (g.effects > 1) fail(key, "never-twice", "one execution took effect twice");
   if (b.effects > b.budget)
-    fail(key, "never-twice", "effects " + std::to_string(b.effects) + ", allowed " +
-                                 std::to_string(b.budget));
+    fail(key, "never-twice",
+         "effects " + std::to_string(b.effects) + ", allowed " + std::to_string(b.budget));
 }
 
 void Auditor::wire_closed(int key, int sending) {
@@ -137,14 +137,13 @@ void Auditor::wrote(int key, const Written& next, Time now) {
     b.answer = next.answer;
   b.record = next;
   const auto& ttl = next.state == State::in_doubt ? rules_.in_doubt_ttl : rules_.ttl;
-  b.expires = ttl && next.state != State::in_flight ? std::optional(next.decided + *ttl) : std::nullopt;
+  b.expires =
+      ttl && next.state != State::in_flight ? std::optional(next.decided + *ttl) : std::nullopt;
   if (next.decided > now) fail(key, "expiry", "written with a time that is still to come");
 }
 
 void Auditor::deleted(int key, Time) {
   auto& b = book(key);
-  if (b.record && b.record->state == State::in_flight)
-    fail(key, "one-claim", "deleted while it was in flight");
   b.record.reset();
   b.expires.reset();
   anew(b, rules_.max);
@@ -184,8 +183,9 @@ void Auditor::check_time(int key, const Reply& reply, const Waiting& call, Time 
   const bool only_waited = reply.slug == "in-flight";
   const auto allowed = rules_.wait + grace + slack + (only_waited ? Time(0) : rules_.timeout);
   if (took > allowed)
-    fail(key, "in-time", "answered after " + std::to_string(took.count()) + " ms, allowed " +
-                             std::to_string(allowed.count()));
+    fail(key, "in-time",
+         "answered after " + std::to_string(took.count()) + " ms, allowed " +
+             std::to_string(allowed.count()));
 }
 
 void Auditor::answered(int call, const Reply& reply, Time now, Time slack) {

@@ -38,11 +38,11 @@ struct Written {
 // What a caller got.
 struct Reply {
   enum class Kind { answered, rejected, not_sent, unknown, refused } kind = Kind::refused;
-  bool executed = false;   // it led the execution
-  bool replayed = false;   // from the record
-  std::string answer;      // status and body, where there is one
-  std::string token;       // of the effect that the answer speaks of; empty: of none
-  std::string slug;        // of a refusal
+  bool executed = false;  // it led the execution
+  bool replayed = false;  // from the record
+  std::string answer;     // status and body, where there is one
+  std::string token;      // of the effect that the answer speaks of; empty: of none
+  std::string slug;       // of a refusal
   bool safe_to_retry = false;
   std::uint64_t generation = 0;  // of the execution that it led
 };
@@ -89,8 +89,9 @@ class Auditor {
     std::map<int, std::uint64_t> wire;  // sending -> its generation
     std::map<std::string, unsigned> tokens;
     unsigned effects = 0, budget = 0;
-    unsigned epoch = 0;                 // the promise began anew so often
-    std::optional<std::string> answer;    // Of earlier epochs: a lookup that began in one of them may still be under way.
+    unsigned epoch = 0;  // the promise began anew so often
+    std::optional<std::string>
+        answer;  // Of earlier epochs: a lookup that began in one of them may still be under way.
     std::set<std::string> past;
     bool known = false;
   };

@@ -226,8 +226,7 @@ Awaitable<> World::client(Node& node, int number, int key, int fingerprint) {
     if (policy.probe) request->probe = "http://upstream/?of=it";
   }
   GuardedCall guarded{identity, policy, "r", "POST", "http://upstream/", "", "", request};
-  if (policy.probe)
-    guarded.ask = [&](const Record& record) { return ask(node, key, record); };
+  if (policy.probe) guarded.ask = [&](const Record& record) { return ask(node, key, record); };
   std::uint64_t generation = 0;
   auto admission = co_await node.guard.admit(guarded, [&](const Record& claimed) {
     generation = claimed.generation;
@@ -278,8 +277,9 @@ void World::written(const Digest& id, const std::optional<Record>& record) {
     trace("key " + std::to_string(key) + ": record " +
           (record ? std::string(to_string(record->state)) + ", claim " +
                         std::to_string(record->claim_version) + ", " +
-                        (record->history.empty() ? "" : record->history.back().event + " " +
-                                                            record->history.back().detail)
+                        (record->history.empty()
+                             ? ""
+                             : record->history.back().event + " " + record->history.back().detail)
                   : "deleted"));
   if (record)
     auditor_.wrote(key, written_of(*record, by_person_), now());

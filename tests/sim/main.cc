@@ -120,11 +120,12 @@ int main(int argc, char** argv) {
     totals.steps += world.totals().steps;
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  std::printf("%llu seeds, none broke the promise: %llu calls, %llu effects, %llu crashes, "
-              "%llu steps in %.1f s\n",
-              static_cast<unsigned long long>(ran), static_cast<unsigned long long>(totals.calls),
-              static_cast<unsigned long long>(totals.effects),
-              static_cast<unsigned long long>(totals.crashes),
-              static_cast<unsigned long long>(totals.steps), took.count());
+  std::printf(
+      "%llu seeds, none broke the promise: %llu calls, %llu effects, %llu crashes, "
+      "%llu steps in %.1f s\n",
+      static_cast<unsigned long long>(ran), static_cast<unsigned long long>(totals.calls),
+      static_cast<unsigned long long>(totals.effects),
+      static_cast<unsigned long long>(totals.crashes),
+      static_cast<unsigned long long>(totals.steps), took.count());
   return 0;
 }

@@ -49,7 +49,7 @@ struct Node {
   std::uint64_t steps = 0, dies_at_step = ~std::uint64_t{0};
   Time restarts_after{0};
   bool holding = false;  // its store holds something back
-  Time slack{0};  // how long it stood still or waited for its store, all in all
+  Time slack{0};         // how long it stood still or waited for its store, all in all
 
   // In this order: coroutines go first, what they use last.
   TimerQueue timers;

@@ -21,7 +21,9 @@ class Random {
   }
   // 0 .. below-1
   std::uint64_t below(std::uint64_t below) { return next() % below; }
-  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
+  std::uint64_t between(std::uint64_t low, std::uint64_t high) {
+    return low + below(high - low + 1);
+  }
   bool chance(std::uint64_t percent) { return below(100) < percent; }
 
  private:

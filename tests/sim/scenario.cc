@@ -86,8 +86,9 @@ Scenario Scenario::from(std::uint64_t seed) {
   const milliseconds horizon = pick(draw, {300, 2000, 10'000, 40'000});
   for (auto calls = draw.between(1, 8); calls > 0; --calls) {
     Action call;
-    call.at = draw.chance(50) ? milliseconds(draw.below(30))
-                              : milliseconds(draw.below(static_cast<std::uint64_t>(horizon.count())));
+    call.at = draw.chance(50)
+                  ? milliseconds(draw.below(30))
+                  : milliseconds(draw.below(static_cast<std::uint64_t>(horizon.count())));
     call.node = static_cast<int>(draw.below(static_cast<std::uint64_t>(s.nodes)));
     call.key = static_cast<int>(draw.below(static_cast<std::uint64_t>(s.keys)));
     call.a = draw.chance(8) ? 1 : 0;
@@ -98,9 +99,9 @@ Scenario Scenario::from(std::uint64_t seed) {
   // At the end somebody asks once more, soon and long after.
   for (int key = 0; key < s.keys; ++key)
     for (const int after : {1000, 45'000})
-      s.actions.push_back(
-          {horizon + milliseconds(after), Act::call,
-           static_cast<int>(draw.below(static_cast<std::uint64_t>(s.nodes))), key, 0, 0});
+      s.actions.push_back({horizon + milliseconds(after), Act::call,
+                           static_cast<int>(draw.below(static_cast<std::uint64_t>(s.nodes))), key,
+                           0, 0});
   std::stable_sort(s.actions.begin(), s.actions.end(),
                    [](const Action& a, const Action& b) { return a.at < b.at; });
   return s;
@@ -123,17 +124,19 @@ Plan Scenario::plan(int key, int sending) const {
   using Kind = Plan::Kind;
   Plan plan;
   if (calm_wire) return plan;
-  Random random(seed, plans + static_cast<std::uint64_t>(key) * 16, static_cast<std::uint64_t>(sending));
-  constexpr Kind kinds[] = {Kind::answer,     Kind::answer,   Kind::answer,  Kind::answer,
-                            Kind::answer,     Kind::answer,   Kind::slow_answer, Kind::late_answer,
-                            Kind::no_answer,  Kind::reset,    Kind::truncate, Kind::fail,
-                            Kind::fail_clean, Kind::reject,   Kind::lose,    Kind::lose_and_find};
+  Random random(seed, plans + static_cast<std::uint64_t>(key) * 16,
+                static_cast<std::uint64_t>(sending));
+  constexpr Kind kinds[] = {Kind::answer,     Kind::answer, Kind::answer,      Kind::answer,
+                            Kind::answer,     Kind::answer, Kind::slow_answer, Kind::late_answer,
+                            Kind::no_answer,  Kind::reset,  Kind::truncate,    Kind::fail,
+                            Kind::fail_clean, Kind::reject, Kind::lose,        Kind::lose_and_find};
   plan.kind = kinds[random.below(std::size(kinds))];
   plan.arrives = milliseconds(random.chance(90) ? random.below(20) : random.below(2000));
   plan.takes = milliseconds(random.chance(80) ? random.below(20) : random.below(1500));
   plan.answers = milliseconds(random.chance(80) ? random.below(20) : random.below(1500));
   const auto timeout = static_cast<std::uint64_t>(policy.timeout.count());
-  if (plan.kind == Kind::late_answer) plan.answers = milliseconds(random.between(timeout / 2, timeout * 3));
+  if (plan.kind == Kind::late_answer)
+    plan.answers = milliseconds(random.between(timeout / 2, timeout * 3));
   // After the break; a probe may believe "not found" once settle_after has passed.
   if (plan.kind == Kind::lose_and_find)
     plan.takes = milliseconds(random.below(policy.probe ? timeout : 20'000));
@@ -147,7 +150,8 @@ Plan Scenario::plan(int key, int sending) const {
 Dial Scenario::dial(int key, int dialling) const {
   Dial dial;
   if (calm_wire) return dial;
-  Random random(seed, dials + static_cast<std::uint64_t>(key) * 16, static_cast<std::uint64_t>(dialling));
+  Random random(seed, dials + static_cast<std::uint64_t>(key) * 16,
+                static_cast<std::uint64_t>(dialling));
   dial.takes = milliseconds(random.chance(95) ? random.below(20) : random.below(8000));
   dial.fails = random.chance(10);
   dial.lasting = random.chance(30);
@@ -155,9 +159,9 @@ Dial Scenario::dial(int key, int dialling) const {
 }
 
 std::string describe(const Action& action) {
-  static constexpr const char* names[] = {"call",          "crash",      "stop",    "fail_writes",
-                                          "fault_replace", "fault_load", "release", "resolve",
-                                          "delete"};
+  static constexpr const char* names[] = {"call",        "crash",         "stop",
+                                          "fail_writes", "fault_replace", "fault_load",
+                                          "release",     "resolve",       "delete"};
   return std::string(names[static_cast<int>(action.act)]) + " at " +
          std::to_string(action.at.count()) + " ms, instance " + std::to_string(action.node) +
          ", key " + std::to_string(action.key) + ", " + std::to_string(action.a) + " " +

@@ -19,8 +19,8 @@ enum class Act : std::uint8_t {
   fault_replace,  // the a-th next replace() gets Fault b
   fault_load,     // the a-th next load() gets Fault b
   release,        // what its store holds back goes on
-  resolve,        // a person settles `key`; a: 0 not executed, 1 executed, 2 executed with an answer
-  remove          // a person deletes `key`
+  resolve,  // a person settles `key`; a: 0 not executed, 1 executed, 2 executed with an answer
+  remove    // a person deletes `key`
 };
 struct Action {
   Time at{0};

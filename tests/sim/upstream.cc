@@ -102,9 +102,8 @@ void Upstream::send(int key, std::uint64_t generation, const std::string& upstre
   Sending sending{key, ++wire_count_, generation, upstream_key, scenario_.plan(key, nth), wire};
   world_.auditor().sent(key, generation, sending.number, world_.now());
   if (world_.tracing())
-    world_.trace("key " + std::to_string(key) + ": sent (generation " +
-                 std::to_string(generation) + "), plan " +
-                 std::to_string(static_cast<int>(sending.plan.kind)));
+    world_.trace("key " + std::to_string(key) + ": sent (generation " + std::to_string(generation) +
+                 "), plan " + std::to_string(static_cast<int>(sending.plan.kind)));
   if (sending.plan.kind == Kind::lose || sending.plan.kind == Kind::lose_and_find)
     world_.later(sending.plan.arrives, [this, sending] {
       sending.wire->error = "connection reset";

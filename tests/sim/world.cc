@@ -13,7 +13,8 @@ using std::chrono::milliseconds;
 
 // Nobody may be left waiting then.
 constexpr Time the_end{1'800'000};
-constexpr std::uint64_t moments_max = 1'000'000;  // a history that stands still is a mistake of ours
+constexpr std::uint64_t moments_max =
+    1'000'000;  // a history that stands still is a mistake of ours
 // Clocks begin somewhere, not at nought.
 constexpr Nanoseconds began = std::chrono::hours(1000);
 
@@ -28,9 +29,8 @@ World::World(const Scenario& scenario, bool tracing)
     : scenario_(scenario),
       tracing_(tracing),
       auditor_(scenario.rules()),
-      memory_(make_memory_store([] {
-        return Instant(std::chrono::floor<milliseconds>(true_time));
-      })),
+      memory_(
+          make_memory_store([] { return Instant(std::chrono::floor<milliseconds>(true_time)); })),
       store_(*memory_, [this](const auto& id, const auto& record) { written(id, record); }),
       random_(scenario.seed, 100),
       upstream_(scenario, *this) {
@@ -104,8 +104,7 @@ bool World::advance() {
   auto next = Nanoseconds::max();
   if (!due_.empty()) next = due_.top().at;
   for (const auto& node : nodes_)
-    if (node->alive && node->stands_still_until <= now())
-      next = std::min(next, node->next_timer());
+    if (node->alive && node->stands_still_until <= now()) next = std::min(next, node->next_timer());
   true_time = std::max(true_time, next);
   for (const auto& node : nodes_)
     if (node->alive && node->stands_still_until <= now()) node->fire_timers();

@@ -26,7 +26,7 @@ struct View {
   int drift_ppm = 0;
   Nanoseconds asleep{0};  // the machine's sleep, which the monotonic clock does not count
 
-  Nanoseconds boot_time() const;       // counts the sleep
+  Nanoseconds boot_time() const;  // counts the sleep
   Nanoseconds monotonic() const { return boot_time() - asleep; }
   Nanoseconds true_time_of(Nanoseconds monotonic) const;  // when its clock will show this
 };
