@@ -233,14 +233,15 @@ Decision resolved(const std::optional<Record>& found, const Resolved& event, Ins
   return Commit{released(*found, nullptr, now, "resolved", "not executed")};
 }
 
-// "Not found" may be said too early: of a call that is still on its way, or not yet to be seen.
+// "Not found" may be said too early: of a call that is still on its way, or not yet to be seen. What
+// counts is when it was asked; the answer may have been long in coming.
 Decision probed(const std::optional<Record>& found, const Policy& policy, const Probed& event,
                 Instant now) {
   if (!found || found->state != State::in_doubt) return Stale{};
   if (event.result == Probed::Result::happened)
     return Commit{completed(*found, event.answer, now, "probed", event.detail)};
   if (event.result == Probed::Result::not_found && found->closed_at &&
-      now >= *found->closed_at + policy.settle_after())
+      event.asked_at >= *found->closed_at + policy.settle_after())
     return Commit{released(*found, nullptr, now, "probed", event.detail)};
   return Stale{};
 }

@@ -55,6 +55,7 @@ struct Probed {
   enum class Result : std::uint8_t { happened, not_found, unclear } result = Result::unclear;
   AnswerPtr answer;  // happened: what a repeat gets
   std::string detail;
+  Instant asked_at{};  // when the question went out: "not found" was true between then and now
 };
 // The owner of an in-flight record is dead, or the record is past ownerless_at.
 struct OwnerLost {};

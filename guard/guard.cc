@@ -148,7 +148,9 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
       found = std::move(*loaded);
     } else if (call.ask && !asked && is_in_doubt(decision)) {
       asked = true;
-      const auto probed = co_await call.ask(*found.record);
+      const auto asked_at = store_.now();
+      auto probed = co_await call.ask(*found.record);
+      probed.asked_at = asked_at;
       auto verdict = decide(found.record, call.policy, probed, store_.now());
       auto* settled = std::get_if<Commit>(&verdict);
       if (settled == nullptr) continue;

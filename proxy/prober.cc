@@ -78,8 +78,10 @@ Awaitable<> Prober::settle(const Route& route, const Digest& id) {
   for (const auto& mount : config_.mounts)
     insecure = insecure || (mount.insecure && mount.upstream.origin() == url->origin());
   const auto deadline = SteadyClock::now() + answer_max;
-  const auto probed =
+  const auto asked_at = store_.now();
+  auto probed =
       co_await ask(worker_.pool, rule, record.request->probe, insecure, *rule.headers, deadline);
+  probed.asked_at = asked_at;
   auto decision = decide(record, route.policy, probed, store_.now());
   auto* commit = std::get_if<Commit>(&decision);
   if (commit == nullptr) co_return;

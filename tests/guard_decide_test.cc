@@ -238,14 +238,15 @@ TEST_CASE("a lost owner's late answer still settles, as nobody executed since") 
 }
 
 namespace {
-Probed probed(Probed::Result result) {
+Probed probed(Probed::Result result, Instant asked_at) {
   Probed event;
+  event.asked_at = asked_at;
   event.result = result;
   if (result == Probed::Result::happened) event.answer = answer(200);
   return event;
 }
-bool probe(Key& k, Probed::Result result) {
-  return k.apply(decide(k.record, k.policy, probed(result), k.now));
+bool probe(Key& k, Probed::Result result, Duration took = 0ms) {
+  return k.apply(decide(k.record, k.policy, probed(result, k.now - took), k.now));
 }
 }  // namespace
 
@@ -285,6 +286,12 @@ TEST_CASE("a probe settles what is in doubt, and nothing else") {
     CHECK_FALSE(probe(k, Result::not_found));
     k.now += 20s;
     CHECK(probe(k, Result::not_found));
+  }
+  SUBCASE("not found counts for nothing where it was asked too early, however late it is heard") {
+    k.settle(Unknown{"reset"});
+    k.now += 1h;
+    CHECK_FALSE(probe(k, Result::not_found, 1h));
+    CHECK(k.record->state == State::in_doubt);
   }
   SUBCASE("a dead proxy's connection is closed") {
     k.apply(decide(k.record, k.policy, OwnerLost{}, k.now));
