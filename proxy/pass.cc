@@ -10,6 +10,7 @@ namespace {
 // Without any progress for so long, a passing call is given up.
 constexpr std::chrono::minutes pass_patience{10};
 constexpr std::size_t piece_max = 65'536;
+constexpr std::size_t copied_max = 4'096;  // a larger piece costs less as a send of two parts
 
 // Methods that are safe to repeat (RFC 9110 section 9.2.1): they alone may ride on any idle
 // connection, and are sent once more when that connection turns out to be dead.
@@ -65,7 +66,8 @@ Awaitable<Session::Then> Session::exchange_passing(const CallState& call,
                                                    UpstreamConnection& upstream,
                                                    std::string_view body_read, bool& retry) {
   using namespace asio::experimental::awaitable_operators;
-  std::string first;
+  auto& first = request_out_;
+  first.clear();
   append_forwarded_request(
       first, call.head,
       {&call.target.url, proxy_.via, client_address_, call.target.reverse, {}, nullptr});
@@ -137,7 +139,7 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
 Awaitable<Session::Then> Session::relay_response(const CallState& call,
                                                  UpstreamConnection& upstream, bool& retry) {
   auto& reader = upstream.reader;
-  std::string out;
+  auto& out = out_;
   for (;;) {
     upstream.stream.expires_at(passing_deadline());
     const auto error = co_await reader.read_head(call.to_head);
@@ -168,13 +170,11 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
   proxy_.metrics.count(CallStatus::passed);
 
   out.clear();
-  const auto answer = answer_head(head);
-  append_status_line(out, answer.status, answer.reason);
-  for (const auto& [name, value] : answer.headers) append_field(out, name, value);
-  if (answer.length) append_field(out, "Content-Length", *answer.length);
+  append_status_line(out, head.status, head.reason);
+  append_answer_fields(out, head);
   if (chunked && call.head.version == 11) append_field(out, "Transfer-Encoding", "chunked");
   append_ledger_fields(out, {CallStatus::passed, {}, call.route(), 0});
-  append_field(out, "Via", "1.1 " + proxy_.via);
+  append_via(out, {}, 11, proxy_.via);
   if (switching) {
     append_field(out, "Connection", "upgrade");
     append_field(out, "Upgrade", head.get("Upgrade"));
@@ -185,28 +185,36 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
   }
   append_connection(out, call.head.version, keep);
   out += "\r\n";
-  const auto then = co_await relay_body(upstream, std::move(out));
+  const auto then = co_await relay_body(upstream);
   co_return keep ? then : Then::close;
 }
 
-// The upstream's body, piece by piece. `out` holds the head, which leaves with the first piece if
+// The upstream's body, piece by piece. `out_` holds the head, which leaves with the first piece if
 // that is here already.
-Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream, std::string out) {
+Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream) {
   auto& reader = upstream.reader;
+  auto& out = out_;
   const bool chunked = (reader.head().framing == Framing::chunked ||
                         reader.head().framing == Framing::until_close) &&
                        reader_.head().version == 11;
-  std::string piece;
   while (!reader.body_done()) {
     if (!out.empty() && !reader.body_ready()) {
       if (!co_await send(out)) co_return Then::close;
       out.clear();
     }
-    piece.clear();
+    std::string_view piece;
     upstream.stream.expires_at(passing_deadline());
-    if (co_await reader.read_body(piece, piece_max) != ReadError::none) {
+    if (co_await reader.read_piece(piece, piece_max) != ReadError::none) {
       stream_.close();  // broken off here as it was there, never completed
       co_return Then::close;
+    }
+    if (!chunked && piece.size() > copied_max) {
+      // From the buffer it was read into.
+      stream_.expires_after(write_patience);
+      const std::array<asio::const_buffer, 2> both{asio::buffer(out), asio::buffer(piece)};
+      if ((co_await stream_.write(both)).error) co_return Then::close;
+      out.clear();
+      continue;
     }
     if (chunked)
       append_chunk(out, piece);

@@ -7,9 +7,6 @@
 namespace ledger {
 namespace {
 
-// A client that takes nothing for so long is given up; what it asked for goes on without it.
-constexpr std::chrono::seconds write_patience{30};
-
 // One piece of a streamed answer.
 constexpr std::size_t piece_max = 64 * 1024;
 
@@ -53,7 +50,7 @@ Awaitable<Session::Then> Session::give_problem(const CallState& call, const Prob
   append_field(out_, "Content-Type", "application/problem+json");
   append_field(out_, "Content-Length", body.size());
   append_ledger_fields(out_, {status, call.key, call.route(), attempt});
-  append_field(out_, "Via", "1.1 " + proxy_.via);
+  append_via(out_, {}, 11, proxy_.via);
   if (problem.retry_after_s)
     append_field(out_, "Retry-After", static_cast<std::uint64_t>(*problem.retry_after_s));
   if (problem.status == 407) append_field(out_, "Proxy-Authenticate", "Basic realm=\"ledger\"");
@@ -104,7 +101,7 @@ Awaitable<Session::Then> Session::give_answer(const CallState& call, const Answe
     append_field(out_, "Idempotent-Replayed", "true");
     append_field(out_, "Age", static_cast<std::uint64_t>(std::max<std::int64_t>(age.count(), 0)));
   }
-  append_field(out_, "Via", "1.1 " + proxy_.via);
+  append_via(out_, {}, 11, proxy_.via);
   append_connection(out_, call.head.version, keep);
   out_ += "\r\n";
   if (!bodyless) out_ += body;
@@ -154,7 +151,7 @@ Awaitable<Session::Then> Session::stream_execution(const CallState& call, Execut
   if (head.length) append_field(out_, "Content-Length", *head.length);
   if (chunked) append_field(out_, "Transfer-Encoding", "chunked");
   append_ledger_fields(out_, {CallStatus::executed, call.key, call.route(), attempt});
-  append_field(out_, "Via", "1.1 " + proxy_.via);
+  append_via(out_, {}, 11, proxy_.via);
   append_connection(out_, call.head.version, keep);
   out_ += "\r\n";
 

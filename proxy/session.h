@@ -16,6 +16,9 @@
 
 namespace ledger {
 
+// A client that takes nothing for so long is given up; what it asked for goes on without it.
+constexpr std::chrono::seconds write_patience{30};
+
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(Proxy& proxy, Worker& worker, Socket socket, const Listener& listener,
@@ -55,7 +58,7 @@ class Session : public std::enable_shared_from_this<Session> {
                                    std::string_view body_read, bool& retry);
   Awaitable<> pump_request(UpstreamConnection& upstream, std::string first, bool& failed);
   Awaitable<Then> relay_response(const CallState& call, UpstreamConnection& upstream, bool& retry);
-  Awaitable<Then> relay_body(UpstreamConnection& upstream, std::string first);
+  Awaitable<Then> relay_body(UpstreamConnection& upstream);
 
   // --- tunnel.cc: CONNECT; opened where a route names the host, else blind -----------------------
   Awaitable<Then> connect_tunnel(const CallState& call);
@@ -74,6 +77,7 @@ class Session : public std::enable_shared_from_this<Session> {
   MessageReader reader_;
   std::optional<Tunnel> tunnel_;        // that the calls come through
   std::string out_;                     // the answer being written; its capacity is reused
+  std::string request_out_;             // likewise, a passing call's request
   std::string body_;                    // likewise, of a passing call's small body
   SteadyClock::time_point pass_until_;  // of a passing call with a `timeout`
   bool unread_ = false;                 // the client may still be sending what we will not read

@@ -220,6 +220,7 @@ void UpstreamPool::release(UpstreamConnectionPtr connection) {
   auto& connections = idle_[connection->origin];
   connection->idle_since = SteadyClock::now();
   connection->stream.expires_never();
+  connection->reader.shrink();
   connections.push_back(std::move(connection));
   if (connections.size() > idle_per_origin_max) connections.pop_front();
   if (!sweeping_) sweep();

@@ -28,6 +28,16 @@ class Pass(Case):
         self.assertRegex(answers[0]["Via"], "1.1 ledger-")
         self.assertEqual((up.effects, ledger.records()), (3, []))
 
+    def test_a_path_goes_out_as_its_caller_spelled_it(self):
+        up = self.upstream()
+        ledger = self.ledger(f'mounts: {{ /m: {{ upstream: "{up.url}/base" }} }}')
+        spelled = "/%7Euser/a%2fb+c%2A"
+        ledger.proxied("GET", up.url + spelled)
+        ledger.charge(up, path=spelled)
+        ledger.direct("GET", "/m" + spelled)
+        ledger.direct("POST", "/m/../m" + spelled, b"{}")
+        self.assertEqual([r.target for r in up.requests], [spelled, spelled, "/base" + spelled, "/base/~user/a%2Fb+c%2A"])
+
     def test_server_sent_events_arrive_one_by_one(self):
         turn = threading.Semaphore(0)
 
