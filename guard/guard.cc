@@ -47,9 +47,10 @@ Refused joined(Problem problem) {
   return Refused{std::move(problem)};
 }
 
-Admission joined(const AnswerPtr& answer) {
+// What those who joined get: the answer, or where it was too long to keep, what it said.
+Admission joined(const AnswerPtr& answer, Problem if_not_stored) {
   if (answer->body_stored) return Given{answer, CallStatus::joined};
-  return joined(problem::answer_not_stored("it was longer than the route's `response_max`"));
+  return joined(std::move(if_not_stored));
 }
 
 CallStatus status_of(const Problem& problem) {
@@ -61,13 +62,17 @@ CallStatus status_of(const Problem& problem) {
 }  // namespace
 
 Admission Guard::share(const Outcome& outcome) {
-  if (auto* o = std::get_if<Answered>(&outcome)) return joined(o->answer);
-  if (auto* o = std::get_if<Rejected>(&outcome)) return joined(o->answer);
+  if (auto* o = std::get_if<Answered>(&outcome))
+    return joined(o->answer,
+                  problem::answer_not_stored("it was longer than the route's `response_max`"));
+  if (auto* o = std::get_if<Rejected>(&outcome))
+    return joined(o->answer, problem::rejection_not_stored(o->answer->status));
   if (auto* o = std::get_if<NotSent>(&outcome))
     return joined(problem::upstream_unreachable(o->why));
   const auto& unknown = std::get<Unknown>(outcome);
-  if (unknown.answer) return joined(unknown.answer);
-  return joined(problem::outcome_unknown(unknown.why, unknown.timed_out));
+  auto doubt = problem::outcome_unknown(unknown.why, unknown.timed_out);
+  if (unknown.answer) return joined(unknown.answer, std::move(doubt));
+  return joined(std::move(doubt));
 }
 
 Awaitable<Admission> Guard::admit(const GuardedCall& call, const MakeExchange& make_exchange) {

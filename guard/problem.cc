@@ -89,6 +89,16 @@ Problem answer_not_stored(std::string_view why) {
       State::completed, "replayed");
 }
 
+Problem rejection_not_stored(int status) {
+  return about(
+      make("answer-not-stored", 409, "The call was rejected, and the answer is not kept",
+           "The destination rejected the call with status " + std::to_string(status) +
+               ", which says that nothing happened; the rest of its answer was longer than the "
+               "route's `response_max`. The same call may be sent again.",
+           true),
+      State::released, "joined");
+}
+
 Problem body_too_large(std::size_t limit) {
   return make("body-too-large", 413, "The request's body is too large to guard",
               "A guarded call is read whole before it is sent, up to " + std::to_string(limit) +

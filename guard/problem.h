@@ -33,6 +33,7 @@ Problem duplicate_blocked();                                    // 409
 Problem in_flight(int retry_after_s);                           // 409
 Problem in_doubt(std::string_view why);                         // 409
 Problem answer_not_stored(std::string_view why);                // 409
+Problem rejection_not_stored(int status);                       // 409, safe to retry
 Problem body_too_large(std::size_t limit);                      // 413
 Problem header_too_large(std::size_t limit);                    // 431
 Problem request_timeout();                                      // 408
