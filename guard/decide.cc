@@ -171,7 +171,9 @@ Decision arrived(const std::optional<Record>& found, const Policy& policy, const
       return Replay{record.answer, false};
     case State::in_doubt:
       if (may_retry(record, policy, now)) return Execute{retried(record, policy, call, now), false};
-      if (record.answer && record.answer->body_stored) return Replay{record.answer, true};
+      // Only a 5xx says the same to everybody; a 4xx or 2xx would pass for "no" or "done".
+      if (record.answer && record.answer->status / 100 == 5 && record.answer->body_stored)
+        return Replay{record.answer, true};
       return Refuse{problem::in_doubt(why_in_doubt(record))};
     case State::released:
       break;
