@@ -12,8 +12,6 @@ using std::chrono::milliseconds;
 // How a call waits for an execution of another instance: it asks the store, ever less often.
 constexpr milliseconds poll_min{20}, poll_max{250};
 
-constexpr int retry_after_s = 2;
-
 // What came of an execution, as its record tells those who waited for it. nullopt: it still runs.
 std::optional<Outcome> outcome_of_record(const Record& record) {
   const auto last = record.history.empty() ? std::string() : record.history.back().detail;
@@ -139,7 +137,7 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
       const auto stored = found.record->counts.attempts;
       if (now >= deadline) {
         entry.finish(LookedUp{std::move(found)});
-        co_return counted(call, Refused{problem::in_flight(retry_after_s)}, stored);
+        co_return counted(call, Refused{problem::in_flight()}, stored);
       }
       Timer timer(executor, std::min(now + pause, deadline));
       co_await timer.async_wait(use_result);
@@ -184,13 +182,13 @@ Awaitable<std::optional<Admission>> Guard::follow(const GuardedCall& call, InFli
   if (auto theirs = InFlight::executing(work)) {
     if (*theirs != mine) co_return counted(call, Refused{problem::key_reused(State::in_flight)}, 0);
     if (call.policy.on_in_flight == OnInFlight::refuse)
-      co_return counted(call, Refused{problem::in_flight(retry_after_s)}, 0);
+      co_return counted(call, Refused{problem::in_flight()}, 0);
   }
   metrics_.waiters.fetch_add(1, std::memory_order_relaxed);
   const auto finding = co_await InFlight::wait(std::move(work), deadline);
   metrics_.waiters.fetch_sub(1, std::memory_order_relaxed);
 
-  if (!finding) co_return counted(call, Refused{problem::in_flight(retry_after_s)}, 0);
+  if (!finding) co_return counted(call, Refused{problem::in_flight()}, 0);
   if (auto* shared = std::get_if<Shared>(finding.get())) {
     if (shared->fingerprint == mine) co_return counted(call, share(shared->outcome), 0);
     co_return std::nullopt;  // another call under this explicit key: the record decides

@@ -59,13 +59,14 @@ Problem duplicate_blocked() {
       State::completed, "blocked");
 }
 
-Problem in_flight(int retry_after_s) {
+Problem in_flight() {
   auto p = about(make("in-flight", 409, "The same call is still running",
                       "The first of these calls has not ended yet; nothing was sent for this one. "
                       "Ask again later with the same call to get the first one's answer.",
                       true),
                  State::in_flight, "in-flight");
-  p.retry_after_s = retry_after_s;
+  // Most calls end soon, however long the route would wait for them.
+  p.retry_after_s = 2;
   return p;
 }
 

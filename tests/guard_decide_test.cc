@@ -220,7 +220,10 @@ TEST_CASE("a duplicate of a living execution waits, or is refused where the rout
   k.execute();
   CHECK(std::holds_alternative<Wait>(k.arrive()));
   k.policy.on_in_flight = OnInFlight::refuse;
-  CHECK(k.refusal() == "in-flight");
+  const auto refused = k.arrive();
+  REQUIRE(std::holds_alternative<Refuse>(refused));
+  CHECK(std::get<Refuse>(refused).problem.slug == "in-flight");
+  CHECK(std::get<Refuse>(refused).problem.retry_after_s == 2);  // however long its time-out is
 }
 
 TEST_CASE("a dead owner, or one past its time, makes the record in doubt") {
