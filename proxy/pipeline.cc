@@ -32,7 +32,10 @@ class Busy {
 Problem problem_of(ReadError error, const MessageReader& reader, std::size_t head_max) {
   if (error == ReadError::head_too_large) return problem::header_too_large(head_max);
   if (error == ReadError::timed_out) return problem::request_timeout();
-  if (error == ReadError::not_implemented) return problem::not_implemented(reader.detail());
+  if (error == ReadError::not_implemented)
+    return problem::not_implemented(
+        "The request has " + reader.detail() +
+        "; nothing was sent. Send it with a Content-Length, or chunked.");
   return problem::bad_request("The request is malformed (" + reader.detail() +
                               "); nothing was sent.");
 }

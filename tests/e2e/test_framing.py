@@ -57,7 +57,8 @@ class Framing(Case):
     def test_other_transfer_codings_are_not_implemented(self):
         for coding in (b"gzip, chunked", b"xchunked", b"identity", b"chunked, identity"):
             answer = self.send(b"POST /s/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + coding + b"\r\n\r\n0\r\n\r\n")
-            self.assertEqual((coding, answer.status), (coding, 501))
+            self.assertEqual((coding, answer.status, answer.ledger), (coding, 501, "refused"))
+            self.assertIn("nothing was sent", answer.json()["detail"])
         self.assertEqual(self.up.effects, 0)
 
     def test_a_header_that_is_too_large_is_431(self):
