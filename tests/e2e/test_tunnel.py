@@ -382,6 +382,21 @@ class Wrong(Base):
         self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
         self.assertIn("plain HTTP", answer.json()["detail"])
 
+    def test_an_upstream_that_says_nothing_to_tls_is_told_after_one_time_out(self):
+        calls = []
+
+        def silent(connection):
+            calls.append(connection)
+            while connection.recv(4096):
+                pass
+
+        url = f"https://127.0.0.1:{self.serve(silent)}"
+        ledger = self.ledger(f'routes: [ {{ match: "POST {url}/**" }} ]\nlimits: {{ connect_timeout: 200ms }}')
+        answer = ledger.proxied("POST", url + "/x", b"{}")
+        self.assertEqual((answer.slug, answer.json()["safe_to_retry"]), ("upstream-unreachable", True))
+        self.assertIn("in the TLS handshake", answer.json()["detail"])
+        self.assertEqual(len(calls), 1)
+
     def test_plain_http_to_a_guarded_https_port_is_told(self):
         ledger = self.opened()
         with connect(ledger, f"127.0.0.1:{self.up.port}") as client:
