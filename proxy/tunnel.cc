@@ -85,7 +85,7 @@ Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
     co_return co_await give_problem(
         call, problem::bad_request(url ? "A tunnel inside a tunnel is not opened."
                                        : "CONNECT takes HOST:PORT, such as api.example.com:443."));
-  if (is_loop(call.head, *url, proxy_.own, proxy_.via))
+  if (has_passed_here(call.head, proxy_.via) || is_own_address(*url, proxy_.own))
     co_return co_await give_problem(call, problem::loop_detected());
   Tunnel tunnel{std::move(*url), std::move(*caller)};
   const UpstreamAddress to{tunnel.url};

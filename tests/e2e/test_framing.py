@@ -131,11 +131,13 @@ class Framing(Case):
 
     def test_loops_are_refused(self):
         own = f"127.0.0.1:{self.proxy.port}"
-        for url in (f"http://{own}/x", f"http://localhost:{self.proxy.port}/x", f"http://127.0.0.1:{self.proxy.admin_port}/api/stats"):
+        ours = [f"http://{host}:{self.proxy.port}/x" for host in ("localhost", "localhost.", "127.1", "2130706433", "[::ffff:127.0.0.1]")]
+        for url in (f"http://{own}/x", f"http://127.0.0.1:{self.proxy.admin_port}/api/stats", *ours):
             answer = self.proxy.proxied("POST", url, b"{}")
             self.assertEqual((answer.status, answer.slug, answer.ledger), (508, "loop-detected", "refused"))
         via = self.proxy.direct("POST", "/s/x", b"")["Via"].split()[-1]
-        self.assertEqual(self.proxy.direct("POST", "/s/y", b"", {"Via": f"1.1 {via}"}).status, 508)
+        for path in ("/s/y", "/nowhere"):
+            self.assertEqual(self.proxy.direct("POST", path, b"", {"Via": f"1.1 {via}"}).status, 508)
 
     def test_a_path_that_nothing_is_mounted_at_is_404(self):
         for path in ("/nowhere", "/", "/sx/y"):
