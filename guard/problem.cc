@@ -192,10 +192,12 @@ Problem outcome_unknown(std::string_view why, bool timed_out) {
 }
 
 Problem upstream_failed(std::string_view why, bool timed_out) {
-  return make("upstream-failed", timed_out ? 504 : 502, "The destination did not answer properly",
-              sentence("The request was passed on without a guard, and ", why,
-                       ". Whether it took effect is not known."),
-              false);
+  auto p = make("upstream-failed", timed_out ? 504 : 502, "The destination did not answer properly",
+                sentence("The request was passed on without a guard, and ", why,
+                         ". Whether it took effect is not known."),
+                false);
+  p.ledger_status = "passed";
+  return p;
 }
 
 }  // namespace problem

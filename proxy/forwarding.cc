@@ -120,9 +120,9 @@ void append_connection(std::string& out, int client_version, bool keep_alive) {
 bool only_for_first_caller(std::string_view name) { return iequals(name, "Set-Cookie"); }
 
 bool accepts_coding(const Head& request, std::string_view coding) {
-  auto list = std::string_view();
-  std::string all = joined(request, "Accept-Encoding");
-  list = all;
+  const std::string all = joined(request, "Accept-Encoding");
+  std::string_view list = all;
+  bool any = false;  // what `*` says of the codings that are not listed
   while (!list.empty()) {
     auto item = list.substr(0, list.find(','));
     list.remove_prefix(std::min(list.size(), item.size() + 1));
@@ -133,11 +133,13 @@ bool accepts_coding(const Head& request, std::string_view coding) {
     if (name != "*" && !iequals(name, coding)) continue;
     // q=0, q=0.0, q=0.00, q=0.000: not acceptable.
     const auto q = semicolon == item.npos ? item.npos : item.find_first_of("qQ", semicolon);
-    if (q == item.npos || !item.substr(q + 1).starts_with('=')) return true;
-    auto weight = item.substr(q + 2);
-    return weight.find_first_of("123456789") != weight.npos;
+    const bool weighed = q != item.npos && item.substr(q + 1).starts_with('=');
+    const bool accepted =
+        !weighed || item.substr(q + 2).find_first_of("123456789") != std::string_view::npos;
+    if (name != "*") return accepted;
+    any = accepted;
   }
-  return false;
+  return any;
 }
 
 }  // namespace ledger

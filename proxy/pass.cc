@@ -23,6 +23,14 @@ void append_framing(std::string& out, const Head& head) {
   if (head.framing == Framing::chunked) append_field(out, "Transfer-Encoding", "chunked");
 }
 
+// The client broke its own body off, or framed it wrongly: that is not the destination's failure.
+Problem half_a_body(ReadError error, const MessageReader& reader) {
+  const bool malformed = error == ReadError::malformed;
+  return problem::bad_request("The request's body is malformed (" +
+                              (malformed ? reader.detail() : "it did not arrive whole") +
+                              "); the destination got only its beginning.");
+}
+
 }  // namespace
 
 SteadyClock::time_point Session::passing_deadline() const {
@@ -48,8 +56,11 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
   for (bool retry = safe && reader_.body_done();;) {
     auto upstream = co_await worker_.pool.acquire(
         to, freshness, std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
-    if (!upstream)
-      co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
+    if (!upstream) {
+      auto problem = problem::upstream_unreachable(upstream.error().why);
+      problem.ledger_status = to_string(CallStatus::passed);
+      co_return co_await give_problem(call, problem);
+    }
     retry = retry && (*upstream)->reused;
     const auto then = co_await exchange_passing(call, **upstream, body, retry);
     if (retry) continue;  // the idle connection was dead, and nothing has been answered
@@ -117,7 +128,8 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
   while (more) {
     piece.clear();
     stream_.expires_after(pass_patience);
-    if (co_await reader_.read_body(piece, piece_max) != ReadError::none) {
+    body_error_ = co_await reader_.read_body(piece, piece_max);
+    if (body_error_ != ReadError::none) {
       // Half a body must not look like a whole one upstream.
       failed = true;
       upstream.stream.close();
@@ -147,6 +159,8 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
       retry = retry && (error == ReadError::closed || error == ReadError::truncated);
       if (retry) co_return Then::close;
       unread_ = unread_ || !reader_.body_done();
+      if (body_error_ != ReadError::none)
+        co_return co_await give_problem(call, half_a_body(body_error_, reader_));
       co_return co_await give_problem(
           call, problem::upstream_failed(describe(error, reader), error == ReadError::timed_out));
     }
@@ -210,7 +224,7 @@ Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream) {
     }
     if (!chunked && piece.size() > copied_max) {
       // From the buffer it was read into.
-      stream_.expires_after(write_patience);
+      stream_.expires_after(proxy_.config.header_timeout);
       const std::array<asio::const_buffer, 2> both{asio::buffer(out), asio::buffer(piece)};
       if ((co_await stream_.write(both)).error) co_return Then::close;
       out.clear();

@@ -7,7 +7,7 @@
 namespace ledger {
 namespace {
 
-// One piece of a streamed answer.
+// One piece of an answer.
 constexpr std::size_t piece_max = 64 * 1024;
 
 // An answer that would decode to more is given as it was recorded.
@@ -30,10 +30,16 @@ AnswerPtr answer_of(const Outcome& outcome) {
 
 }  // namespace
 
+// A client that takes nothing for so long is given up, and what it asked for goes on without it;
+// one that is only slow gets everything, so the time counts for each piece.
 Awaitable<bool> Session::send(std::string_view bytes) {
-  stream_.expires_after(write_patience);
-  const auto written = co_await stream_.write(asio::buffer(bytes.data(), bytes.size()));
-  co_return !written.error;
+  do {
+    const auto piece = bytes.substr(0, piece_max);
+    bytes.remove_prefix(piece.size());
+    stream_.expires_after(proxy_.config.header_timeout);
+    if ((co_await stream_.write(asio::buffer(piece.data(), piece.size()))).error) co_return false;
+  } while (!bytes.empty());
+  co_return true;
 }
 
 Awaitable<Session::Then> Session::give_problem(const CallState& call, const Problem& problem,

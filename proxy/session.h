@@ -16,9 +16,6 @@
 
 namespace ledger {
 
-// A client that takes nothing for so long is given up; what it asked for goes on without it.
-constexpr std::chrono::seconds write_patience{30};
-
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(Proxy& proxy, Worker& worker, Socket socket, const Listener& listener,
@@ -75,12 +72,13 @@ class Session : public std::enable_shared_from_this<Session> {
   const std::string client_address_;
   Stream stream_;
   MessageReader reader_;
-  std::optional<Tunnel> tunnel_;        // that the calls come through
-  std::string out_;                     // the answer being written; its capacity is reused
-  std::string request_out_;             // likewise, a passing call's request
-  std::string body_;                    // likewise, of a passing call's small body
-  SteadyClock::time_point pass_until_;  // of a passing call with a `timeout`
-  bool unread_ = false;                 // the client may still be sending what we will not read
+  std::optional<Tunnel> tunnel_;            // that the calls come through
+  std::string out_;                         // the answer being written; its capacity is reused
+  std::string request_out_;                 // likewise, a passing call's request
+  std::string body_;                        // likewise, of a passing call's small body
+  SteadyClock::time_point pass_until_;      // of a passing call with a `timeout`
+  ReadError body_error_ = ReadError::none;  // why a passing call's body ended early
+  bool unread_ = false;                     // the client may still be sending what we will not read
 };
 
 // Copies bytes both ways until both sides have ended; half-closes are passed on.
