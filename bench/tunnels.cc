@@ -1,7 +1,11 @@
-// Load over TLS, which wrk cannot send through a CONNECT tunnel: a thread a connection, a POST at a time.
-//   tunnels --port PORT --host NAME:PORT [--connect] [--each] [--fresh] [--connections N] [--seconds S]
-// --connect: TLS inside a tunnel to NAME:PORT; else directly. --each: a new connection for each call,
-// --fresh: and each to another host of the same domain. Prints "REQUESTS SECONDS"; any wrong answer is fatal.
+// Load over TLS, which wrk cannot send through a CONNECT tunnel: a thread a connection, a POST at a
+// time.
+//   tunnels --port PORT --host NAME:PORT [--connect] [--each] [--fresh] [--connections N]
+//   [--seconds S]
+// --connect: TLS inside a tunnel to NAME:PORT; else directly. --each: a new connection for each
+// call,
+// --fresh: and each to another host of the same domain. Prints "REQUESTS SECONDS"; any wrong answer
+// is fatal.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -75,9 +79,10 @@ class Client {
   void call() {
     const std::string body =
         R"({"amount":4900,"currency":"usd","note":")" + std::string(159, 'n') + R"("})";
-    const std::string text = "POST /pass/v1 HTTP/1.1\r\nHost: " + host_ +
-                             "\r\nContent-Type: application/json\r\nContent-Length: " +
-                             std::to_string(body.size()) + "\r\n\r\n" + body;
+    const std::string text =
+        "POST /pass/v1 HTTP/1.1\r\nHost: " + host_ +
+        "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+        "\r\n\r\n" + body;
     if (SSL_write(ssl_, text.data(), static_cast<int>(text.size())) <= 0) die("write");
     read_answer();
   }
@@ -135,14 +140,22 @@ void parse(int count, char** words) {
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
     const auto value = [&]() -> const char* { return ++i < count ? words[i] : ""; };
-    if (word == "--port") options.port = std::atoi(value());
-    else if (word == "--host") options.host = value();
-    else if (word == "--connections") options.connections = std::atoi(value());
-    else if (word == "--seconds") options.seconds = std::atoi(value());
-    else if (word == "--connect") options.connect = true;
-    else if (word == "--each") options.each = true;
-    else if (word == "--fresh") options.fresh = true;
-    else die(word.c_str());
+    if (word == "--port")
+      options.port = std::atoi(value());
+    else if (word == "--host")
+      options.host = value();
+    else if (word == "--connections")
+      options.connections = std::atoi(value());
+    else if (word == "--seconds")
+      options.seconds = std::atoi(value());
+    else if (word == "--connect")
+      options.connect = true;
+    else if (word == "--each")
+      options.each = true;
+    else if (word == "--fresh")
+      options.fresh = true;
+    else
+      die(word.c_str());
   }
 }
 
