@@ -76,18 +76,20 @@ http {{
 
 
 def upstream(work):
-    """Answers on the load's core: 300 bytes, 100 KB below /large, the same over TLS."""
+    """Answers on the load's core: 300 bytes, 100 KB below /large; the same over TLS, and over TLS that knows nobody again."""
     work.path("files").mkdir()
     work.path("files/large").write_bytes(b"x" * 100_000)
-    tls = free_port()
+    tls, tls_once = free_port(), free_port()
+    certificate = f"ssl_certificate {work.path('host.pem')}; ssl_certificate_key {work.path('host.key')};"
     served = f"""
     location / {{ add_header Cache-Control max-age=3600; return 200 '{ANSWER}'; }}
     location /large {{ root {work.path('files')}; error_page 405 =200 $uri; open_file_cache max=10; }}"""
     process = nginx(work, "upstream", LOAD_CORE, f"""
   server {{ listen 127.0.0.1:PORT backlog=4096 reuseport; {served} }}
-  server {{ listen 127.0.0.1:{tls} ssl backlog=4096; ssl_certificate {work.path('host.pem')}; ssl_certificate_key {work.path('host.key')};
-           ssl_session_cache shared:s:10m; {served} }}""")
-    process.tls_port = tls
+  server {{ listen 127.0.0.1:{tls} ssl backlog=4096; {certificate} ssl_session_cache shared:s:10m; {served} }}
+  server {{ listen 127.0.0.1:{tls_once} ssl backlog=4096; {certificate} ssl_session_cache off; ssl_session_tickets off;
+           keepalive_timeout 0; {served} }}""")
+    process.tls_port, process.tls_once_port = tls, tls_once
     return process
 
 
