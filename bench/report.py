@@ -53,16 +53,24 @@ def versions():
 
 
 def performance(rows, seconds, times, growth):
-    began = os.getloadavg()
+    load = os.getloadavg()[2]
+    cores = os.cpu_count()
+    # The benchmark itself keeps about two processes running.
+    shared = f"Load average of the last quarter of an hour: {load:.1f} on {cores} cores."
+    if load > 3:
+        shared += (" **Other programs ran at the same time**: no core was the proxy's alone, CPU time is inflated, and latencies, calls/s and the "
+                   "fdatasync probe hold waiting for a core. Only ratios of CPU time say something; the verdicts on the rest say nothing.")
     head = f"""# Performance
 
 Written by `bench/run` on {datetime.date.today()}: {machine()}. {versions()}.
 
-The measure is CPU time of the proxy process, user and system, over requests done, all its threads included. The proxy runs alone on core 0
+The measure is CPU time of the proxy process, user and system, over requests done, all its threads included. The proxy is pinned to core 0
 (Ledger with `threads: 1`; its store's threads share that core), the upstream and the load generator (wrk, or `bench/tunnels.cc` for TLS) on core 1. Calls are POSTs of 200
 bytes of JSON with answers of 300 bytes, over 64 kept-alive connections where the row does not say otherwise. Each figure is the median of {times} runs of {seconds} s, the proxies
 taking turns; "spread" is the least and the most. Before them each gets one second of load that is not counted, which also records what is replayed. Durability is `full` throughout, on a real disk.
-Where "core busy" is below 100% the load generator or the disk was the limit, not the proxy: compare CPU time there, not requests/s. Load average at the end: {began[0]:.1f} (of {os.cpu_count()} cores).
+"Core busy" is the proxy's share of its core: below 100% something else was the limit (the load, the disk, other programs on the machine), so compare CPU time there,
+not requests/s. A goal is judged by medians; where the spreads of two rows overlap the verdict may be chance.
+{shared}
 
 Node + Redis is an analogue, not the library: `bench/node_redis.js`, an idempotency layer by hand in the shape of Powertools', over Redis with `appendfsync always`; both its processes count.
 
