@@ -2,6 +2,7 @@
 
 #include "guard/decide.h"
 #include "guard/operate.h"
+#include "proxy/body_key.h"
 
 namespace ledger {
 namespace {
@@ -78,6 +79,13 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store,
   }
   if (request.body.size() > policy.body_max) {
     j["would"] = problem::body_too_large(policy.body_max).slug;
+    return j;
+  }
+  Head head;
+  head.fields = headers;
+  if (is_in_body(policy.upstream_key) &&
+      !with_body_key(policy.upstream_key, head, request.body, "")) {
+    j["would"] = problem::key_missing("").slug;
     return j;
   }
   const auto found = load_now(store, identity->id);

@@ -150,6 +150,7 @@ Response AdminRouter::authority() const {
 }
 
 Response AdminRouter::stats() const {
+  await_counts(store_);
   const auto routes = store_.stats();
   if (!routes) return admin_problem(503, "store-unavailable", routes.error().message);
   return json(200, stats_json(*routes));
@@ -183,6 +184,7 @@ Response AdminRouter::list_records(const std::string& query) const {
           "`" + name + "` is not a filter: use state, route, agent, limit, cursor.");
     }
   }
+  await_counts(store_);
   const auto page = store_.scan(q);
   if (!page) return admin_problem(503, "store-unavailable", page.error().message);
   Json j;
@@ -213,6 +215,7 @@ Response AdminRouter::record(const Request& request, const std::string& rest) co
   }
   if (request.method() != http::verb::get && request.method() != http::verb::head)
     return not_allowed("GET, HEAD, DELETE");
+  await_counts(store_);
   const auto found = load_now(store_, *id);
   if (!found) return admin_problem(503, "store-unavailable", found.error().message);
   if (!found->record)

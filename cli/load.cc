@@ -1,13 +1,22 @@
 // What subcommands begin with: a config, a store, a record.
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <thread>
 
 #include "cli/commands.h"
 #include "cli/rows.h"
 #include "cli/terminal.h"
 
 namespace ledger::cli {
+namespace {
+
+// A running proxy writes its counts so far behind at most (25 ms, and the commit): who looks right
+// after a call finds it counted.
+constexpr std::chrono::milliseconds counts_behind{100};
+
+}  // namespace
 
 int refuse(const std::string& why, int code) {
   std::cout.flush();
@@ -48,6 +57,7 @@ tl::expected<std::unique_ptr<Store>, int> open_existing(const std::string& store
         "the store memory: lives inside the proxy; ask its admin endpoint instead, " + endpoint));
   auto opened = open_store(url, true, false);
   if (!opened) return tl::unexpected(refuse(opened.error().message));
+  std::this_thread::sleep_for(counts_behind);
   return std::move(*opened);
 }
 

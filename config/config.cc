@@ -75,9 +75,14 @@ std::optional<Mounted> mount_target(const std::vector<Mount>& mounts, std::strin
       continue;
     const auto rest = std::string_view(path).substr(root ? 0 : mount.prefix.size());
     Mounted mounted{mount.upstream, &mount};
+    auto& url = mounted.url;
     if (!rest.empty()) {
-      if (mounted.url.path.ends_with('/')) mounted.url.path.pop_back();
-      mounted.url.path += rest;
+      if (url.path.ends_with('/')) url.path.pop_back();
+      // What follows the prefix goes out as the caller spelled it, where the prefix can be told.
+      const auto spelled = other_spelling(target.substr(0, mark), path);
+      if (!spelled.empty() && (root || spelled.starts_with(mount.prefix)))
+        url.path_received = url.path + spelled.substr(root ? 0 : mount.prefix.size());
+      url.path += rest;
     }
     mounted.url.has_query = mark != std::string_view::npos;
     if (mounted.url.has_query) mounted.url.query = target.substr(mark + 1);

@@ -1,15 +1,11 @@
 #include "config/route.h"
 
 #include <algorithm>
-#include <array>
 
 namespace ledger {
 namespace {
 
 using Failure = tl::unexpected<std::string>;
-
-constexpr std::array<std::string_view, 9> known_methods = {
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"};
 
 bool is_token_char(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
@@ -26,13 +22,6 @@ bool is_capture_name(std::string_view text) {
 }
 
 std::string code(std::string_view text) { return "`" + std::string(text) + "`"; }
-
-std::string upper(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-  return out;
-}
 
 // Calls `take` with each segment of "/a/b" ("a", "b"; "/" has one empty segment) until it says no.
 template <class Take>
@@ -103,10 +92,6 @@ std::optional<RoutePattern::Failure> RoutePattern::read_methods(std::string_view
       return Failure(code(method) +
                      " is not a method; join methods with `|`, or write `*` alone "
                      "for all of them");
-    const auto known = upper(method);
-    if (known != method &&
-        std::find(known_methods.begin(), known_methods.end(), known) != known_methods.end())
-      return Failure("methods are case-sensitive; did you mean " + code(known) + "?");
     if (!takes_method(method) || methods_.empty()) methods_.emplace_back(method);
     if (bar == std::string_view::npos) return std::nullopt;
     text.remove_prefix(bar + 1);

@@ -38,6 +38,7 @@ class RoutePattern {
   // this.
   bool shadows(const RoutePattern& later) const;
 
+  const std::vector<std::string>& methods() const { return methods_; }  // empty: any
   bool names_host() const { return !host_.empty(); }
   const std::string& host() const { return host_; }  // as written, lower case; empty: any
   // Does this pattern name `host` (and port) under https? CONNECT opens only such hosts. Any case;

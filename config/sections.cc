@@ -18,19 +18,13 @@ std::string upper(std::string_view text) {
 // In `defaults`, methods are told from policy keys by their letters: methods have no small ones.
 bool is_method(const std::string& key) { return is_token(key) && key == upper(key); }
 
-// The method that a key of `defaults` was meant as, or empty.
-std::string meant_method(const std::string& key) {
-  constexpr std::array<std::string_view, 7> methods = {"GET",   "HEAD",   "POST",   "PUT",
-                                                       "PATCH", "DELETE", "OPTIONS"};
-  const auto name = upper(key);
-  return std::find(methods.begin(), methods.end(), name) != methods.end() ? name : std::string();
-}
-
 void set_method(Reader& in, const Entry& entry, MethodDefaults& defaults) {
   for (const auto& setting : policy_settings())
     if (upper(setting.key.name) == entry.key)
       return in.fail(entry.at, "unknown key " + code(entry.key) + "; did you mean " +
                                    code(setting.key.name) + "?");
+  if (const auto hint = misspelt_method(entry.key); !hint.empty())
+    return in.fail(entry.at, code(entry.key) + " is not a method" + hint);
   bool guarded = true;
   in.set(entry, guarded, parse_guarded);
   for (auto& [method, value] : defaults.guarded)
@@ -252,11 +246,10 @@ void read_probe(Reader& in, const Entry& entry, Policy& policy) {
 void read_defaults(Reader& in, const Entry& entry, Config& config) {
   Entries policy_entries;
   for (const Entry& one : in.entries(entry.value, "`defaults`")) {
-    const auto method = meant_method(one.key);
-    if (is_method(one.key))
+    // `post` and `Post` mean the method; `put` is nearer to it than to any key of a policy.
+    const bool meant = misspelt_method(one.key) == "; did you mean " + code(upper(one.key)) + "?";
+    if (is_method(one.key) || meant)
       set_method(in, one, config.defaults);
-    else if (!method.empty())
-      in.fail(one.at, "methods are case-sensitive; did you mean " + code(method) + "?");
     else
       policy_entries.push_back(one);
   }

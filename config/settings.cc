@@ -287,7 +287,11 @@ const Settings<RouteDraft>& route_settings() {
        [](Reader& in, const Entry& entry, RouteDraft& draft) {
          in.set(entry, draft.route.pattern, [&](std::string_view text) {
            auto pattern = RoutePattern::parse(text);
-           if (pattern) draft.match = text;
+           if (!pattern) return pattern;
+           draft.match = text;
+           for (const auto& method : pattern->methods())
+             if (const auto hint = misspelt_method(method); !hint.empty())
+               pattern = tl::unexpected(code(method) + " is not a method" + hint);
            return pattern;
          });
        }},

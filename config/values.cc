@@ -349,6 +349,18 @@ std::string did_you_mean(std::string_view word, std::span<const std::string_view
   return near ? "; did you mean " + code(*near) + "?" : "";
 }
 
+std::string misspelt_method(std::string_view method) {
+  constexpr std::array<std::string_view, 9> common = {"GET",    "HEAD",    "POST",  "PUT",  "PATCH",
+                                                      "DELETE", "OPTIONS", "TRACE", "QUERY"};
+  // IANA's other methods, and caches' own, that are one or two letters from a common one.
+  constexpr std::array<std::string_view, 10> rare = {"COPY", "MOVE", "LOCK", "LINK",  "LIST",
+                                                     "BIND", "PRI",  "ACL",  "LABEL", "PURGE"};
+  const auto is = [&](std::string_view known) { return known == method; };
+  if (std::any_of(common.begin(), common.end(), is) || std::any_of(rare.begin(), rare.end(), is))
+    return "";
+  return did_you_mean(method, common);
+}
+
 bool collide(const Endpoint& a, const Endpoint& b) {
   if (a.port != b.port || a.port == 0) return false;
   const auto canonical = [](const Endpoint& e) -> std::string {

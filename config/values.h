@@ -62,6 +62,9 @@ std::optional<std::string_view> nearest(std::string_view word,
                                         std::span<const std::string_view> words);
 // "; did you mean `x`?", or nothing.
 std::string did_you_mean(std::string_view word, std::span<const std::string_view> words);
+// "; did you mean `POST`?" where `method` is no method that anybody uses but looks like one: a
+// route for it would never match. Methods are case-sensitive.
+std::string misspelt_method(std::string_view method);
 // "`x`".
 std::string code(std::string_view text);
 

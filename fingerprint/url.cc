@@ -99,7 +99,11 @@ std::uint16_t Url::port_number() const {
 
 std::string Url::origin() const { return scheme + "://" + host + (port.empty() ? "" : ":" + port); }
 
-std::string Url::to_string() const { return origin() + path + (has_query ? "?" + query : ""); }
+std::string Url::to_string() const {
+  auto text = origin() + spelled_path();
+  if (has_query) (text += '?') += query;
+  return text;
+}
 
 tl::expected<Url, std::string> parse_url(std::string_view text) {
   if (has_control_or_space(text))
@@ -119,7 +123,9 @@ tl::expected<Url, std::string> parse_url(std::string_view text) {
   if (auto fault = read_authority(authority, url)) return tl::unexpected(std::move(*fault));
 
   const auto question = text.find('?');
-  url.path = normalise_path(text.substr(0, question));
+  const auto path = text.substr(0, question);
+  url.path = normalise_path(path);
+  url.path_received = other_spelling(path, url.path);
   url.has_query = question != text.npos;
   if (url.has_query) url.query = text.substr(question + 1);
   return url;
@@ -128,6 +134,11 @@ tl::expected<Url, std::string> parse_url(std::string_view text) {
 std::string normalise_path(std::string_view path) {
   auto out = remove_dot_segments(normalise_encoding(path));
   return out.empty() ? "/" : out;
+}
+
+std::string other_spelling(std::string_view path, std::string_view normalised) {
+  if (path == normalised || normalise_encoding(path) != normalised) return {};
+  return std::string(path);
 }
 
 std::string percent_encode(std::string_view text) {

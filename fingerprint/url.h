@@ -18,10 +18,15 @@ struct Url {
       path;  // normalised: unreserved octets decoded, upper-case hex, no dot segments; never empty
   std::string query;  // as received, without '?'
   bool has_query = false;
+  std::string path_received;  // where it differs from `path` in its percent-encoding; else empty
+
+  // The path to send: a proxy must not respell it (RFC 9110 section 7.7), and AWS signs it. Dot
+  // segments are gone: what is sent is what was identified.
+  const std::string& spelled_path() const { return path_received.empty() ? path : path_received; }
 
   std::uint16_t port_number() const;  // the default where `port` is empty
   std::string origin() const;         // scheme://host[:port]
-  std::string to_string() const;      // origin + path + [?query]
+  std::string to_string() const;      // origin + spelled path + [?query]
 };
 
 // Parses an absolute URL. A fragment is dropped. Errors (one sentence for a person): another
@@ -31,6 +36,9 @@ tl::expected<Url, std::string> parse_url(std::string_view text);
 // RFC 3986 6.2.2: decodes percent-encoded unreserved octets, upper-cases the hex of the others,
 // removes dot segments. "" becomes "/". A malformed "%" stays as it is.
 std::string normalise_path(std::string_view path);
+
+// `path`, where it is `normalised` but for its percent-encoding; else "".
+std::string other_spelling(std::string_view path, std::string_view normalised);
 
 // Percent-encodes all but unreserved characters (RFC 3986 section 2.3).
 std::string percent_encode(std::string_view text);

@@ -126,11 +126,6 @@ Record doubted(const Record& record, const Policy& policy, AnswerPtr answer, Ins
 
 // --- events ------------------------------------------------------------------------------------
 
-int whole_seconds_until(Instant then, Instant now) {
-  auto left = std::chrono::ceil<std::chrono::seconds>(then - now).count();
-  return static_cast<int>(std::clamp<std::int64_t>(left, 1, 60));
-}
-
 bool may_retry(const Record& record, const Policy& policy, Instant now) {
   return policy.when_in_doubt() == InDoubt::retry && record.request &&
          !record.request->target.empty() && now < record.first_sent_at + policy.upstream_key_ttl;
@@ -157,9 +152,7 @@ Decision arrived(const std::optional<Record>& found, const Policy& policy, const
     case State::in_flight:
       if (owner_lost(record, call.owner_alive, now))
         return Commit{doubted(record, policy, nullptr, now, "owner_lost", std::string(lost_why))};
-      if (policy.on_in_flight == OnInFlight::refuse)
-        return Refuse{
-            problem::in_flight(whole_seconds_until(record.ownerless_at - settle_grace, now))};
+      if (policy.on_in_flight == OnInFlight::refuse) return Refuse{problem::in_flight()};
       return Wait{};
     case State::completed:
       if (record.effects < policy.max) return Execute{fresh(found, policy, call, now), false};
@@ -171,7 +164,9 @@ Decision arrived(const std::optional<Record>& found, const Policy& policy, const
       return Replay{record.answer, false};
     case State::in_doubt:
       if (may_retry(record, policy, now)) return Execute{retried(record, policy, call, now), false};
-      if (record.answer && record.answer->body_stored) return Replay{record.answer, true};
+      // Only a 5xx says the same to everybody; a 4xx or 2xx would pass for "no" or "done".
+      if (record.answer && record.answer->status / 100 == 5 && record.answer->body_stored)
+        return Replay{record.answer, true};
       return Refuse{problem::in_doubt(why_in_doubt(record))};
     case State::released:
       break;

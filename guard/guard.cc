@@ -12,8 +12,6 @@ using std::chrono::milliseconds;
 // How a call waits for an execution of another instance: it asks the store, ever less often.
 constexpr milliseconds poll_min{20}, poll_max{250};
 
-constexpr int retry_after_s = 2;
-
 // What came of an execution, as its record tells those who waited for it. nullopt: it still runs.
 std::optional<Outcome> outcome_of_record(const Record& record) {
   const auto last = record.history.empty() ? std::string() : record.history.back().detail;
@@ -47,9 +45,10 @@ Refused joined(Problem problem) {
   return Refused{std::move(problem)};
 }
 
-Admission joined(const AnswerPtr& answer) {
+// What those who joined get: the answer, or where it was too long to keep, what it said.
+Admission joined(const AnswerPtr& answer, Problem if_not_stored) {
   if (answer->body_stored) return Given{answer, CallStatus::joined};
-  return joined(problem::answer_not_stored("it was longer than the route's `response_max`"));
+  return joined(std::move(if_not_stored));
 }
 
 CallStatus status_of(const Problem& problem) {
@@ -61,13 +60,17 @@ CallStatus status_of(const Problem& problem) {
 }  // namespace
 
 Admission Guard::share(const Outcome& outcome) {
-  if (auto* o = std::get_if<Answered>(&outcome)) return joined(o->answer);
-  if (auto* o = std::get_if<Rejected>(&outcome)) return joined(o->answer);
+  if (auto* o = std::get_if<Answered>(&outcome))
+    return joined(o->answer,
+                  problem::answer_not_stored("it was longer than the route's `response_max`"));
+  if (auto* o = std::get_if<Rejected>(&outcome))
+    return joined(o->answer, problem::rejection_not_stored(o->answer->status));
   if (auto* o = std::get_if<NotSent>(&outcome))
     return joined(problem::upstream_unreachable(o->why));
   const auto& unknown = std::get<Unknown>(outcome);
-  if (unknown.answer) return joined(unknown.answer);
-  return joined(problem::outcome_unknown(unknown.why, unknown.timed_out));
+  auto doubt = problem::outcome_unknown(unknown.why, unknown.timed_out);
+  if (unknown.answer) return joined(unknown.answer, std::move(doubt));
+  return joined(std::move(doubt));
 }
 
 Awaitable<Admission> Guard::admit(const GuardedCall& call, const MakeExchange& make_exchange) {
@@ -134,7 +137,7 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
       const auto stored = found.record->counts.attempts;
       if (now >= deadline) {
         entry.finish(LookedUp{std::move(found)});
-        co_return counted(call, Refused{problem::in_flight(retry_after_s)}, stored);
+        co_return counted(call, Refused{problem::in_flight()}, stored);
       }
       Timer timer(executor, std::min(now + pause, deadline));
       co_await timer.async_wait(use_result);
@@ -181,13 +184,13 @@ Awaitable<std::optional<Admission>> Guard::follow(const GuardedCall& call, InFli
   if (auto theirs = InFlight::executing(work)) {
     if (*theirs != mine) co_return counted(call, Refused{problem::key_reused(State::in_flight)}, 0);
     if (call.policy.on_in_flight == OnInFlight::refuse)
-      co_return counted(call, Refused{problem::in_flight(retry_after_s)}, 0);
+      co_return counted(call, Refused{problem::in_flight()}, 0);
   }
   metrics_.waiters.fetch_add(1, std::memory_order_relaxed);
   const auto finding = co_await InFlight::wait(std::move(work), deadline);
   metrics_.waiters.fetch_sub(1, std::memory_order_relaxed);
 
-  if (!finding) co_return counted(call, Refused{problem::in_flight(retry_after_s)}, 0);
+  if (!finding) co_return counted(call, Refused{problem::in_flight()}, 0);
   if (auto* shared = std::get_if<Shared>(finding.get())) {
     if (shared->fingerprint == mine) co_return counted(call, share(shared->outcome), 0);
     co_return std::nullopt;  // another call under this explicit key: the record decides

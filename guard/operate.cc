@@ -1,5 +1,6 @@
 #include "guard/operate.h"
 
+#include <chrono>
 #include <future>
 #include <memory>
 
@@ -7,6 +8,7 @@ namespace ledger {
 namespace {
 
 constexpr std::size_t orphans_a_round = 1000;
+constexpr std::chrono::milliseconds counts_patience{500};
 
 // Starts what answers through a callback, and waits. The promise is shared: the waiter may be gone
 // before set_value() has returned on the store's thread.
@@ -28,6 +30,13 @@ tl::expected<Found, StoreError> load_now(Store& store, const Digest& id) {
 tl::expected<Replaced, StoreError> replace_now(Store& store, Replace write) {
   return waited<tl::expected<Replaced, StoreError>>(
       [&](auto done) { store.replace(std::move(write), std::move(done)); });
+}
+
+void await_counts(Store& store) {
+  auto written = std::make_shared<std::promise<void>>();
+  auto done = written->get_future();
+  store.count({}, [written] { written->set_value(); });
+  done.wait_for(counts_patience);
 }
 
 namespace {

@@ -26,6 +26,10 @@ tl::expected<void, OperateError> delete_record(Store& store, const Digest& id);
 tl::expected<void, StoreError> settle_orphans(
     Store& store, const std::function<const Policy&(const Record&)>& policy_of);
 
+// Waits until the calls that were counted so far are to be seen, so that who looks right after a
+// call finds it. Not for long: counts are also kept while they cannot be written.
+void await_counts(Store& store);
+
 // load() and replace(), waited for.
 tl::expected<Found, StoreError> load_now(Store& store, const Digest& id);
 tl::expected<Replaced, StoreError> replace_now(Store& store, Replace write);

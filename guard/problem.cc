@@ -59,13 +59,14 @@ Problem duplicate_blocked() {
       State::completed, "blocked");
 }
 
-Problem in_flight(int retry_after_s) {
+Problem in_flight() {
   auto p = about(make("in-flight", 409, "The same call is still running",
                       "The first of these calls has not ended yet; nothing was sent for this one. "
                       "Ask again later with the same call to get the first one's answer.",
                       true),
                  State::in_flight, "in-flight");
-  p.retry_after_s = retry_after_s;
+  // Most calls end soon, however long the route would wait for them.
+  p.retry_after_s = 2;
   return p;
 }
 
@@ -87,6 +88,16 @@ Problem answer_not_stored(std::string_view why) {
                     why, ". Do not retry: treat it as done."),
            false),
       State::completed, "replayed");
+}
+
+Problem rejection_not_stored(int status) {
+  return about(
+      make("answer-not-stored", 409, "The call was rejected, and the answer is not kept",
+           "The destination rejected the call with status " + std::to_string(status) +
+               ", which says that nothing happened; the rest of its answer was longer than the "
+               "route's `response_max`. The same call may be sent again.",
+           true),
+      State::released, "joined");
 }
 
 Problem body_too_large(std::size_t limit) {
@@ -181,10 +192,12 @@ Problem outcome_unknown(std::string_view why, bool timed_out) {
 }
 
 Problem upstream_failed(std::string_view why, bool timed_out) {
-  return make("upstream-failed", timed_out ? 504 : 502, "The destination did not answer properly",
-              sentence("The request was passed on without a guard, and ", why,
-                       ". Whether it took effect is not known."),
-              false);
+  auto p = make("upstream-failed", timed_out ? 504 : 502, "The destination did not answer properly",
+                sentence("The request was passed on without a guard, and ", why,
+                         ". Whether it took effect is not known."),
+                false);
+  p.ledger_status = "passed";
+  return p;
 }
 
 }  // namespace problem

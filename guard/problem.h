@@ -30,9 +30,10 @@ Problem bad_request(std::string detail);                        // 400
 Problem key_missing(std::string detail);                        // 400
 Problem key_reused(State state);                                // 422
 Problem duplicate_blocked();                                    // 409
-Problem in_flight(int retry_after_s);                           // 409
+Problem in_flight();                                            // 409
 Problem in_doubt(std::string_view why);                         // 409
 Problem answer_not_stored(std::string_view why);                // 409
+Problem rejection_not_stored(int status);                       // 409, safe to retry
 Problem body_too_large(std::size_t limit);                      // 413
 Problem header_too_large(std::size_t limit);                    // 431
 Problem request_timeout();                                      // 408

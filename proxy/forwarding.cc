@@ -3,21 +3,9 @@
 namespace ledger {
 namespace {
 
-bool is_ledger_field(std::string_view name) {
-  return name.size() > 7 && iequals(name.substr(0, 7), "ledger-");
-}
-
-bool frames_the_body(std::string_view name) {
-  return iequals(name, "Content-Length") || iequals(name, "Transfer-Encoding");
-}
-
-std::string_view host_of(const Head& head) { return head.get("Host"); }
-
-void append_via(std::string& out, std::string_view earlier, int version, std::string_view via) {
-  out += "Via: ";
-  if (!earlier.empty()) (out += earlier) += ", ";
-  out += version == 10 ? "1.0 " : "1.1 ";
-  (out += via) += "\r\n";
+// Content-Length, Transfer-Encoding.
+bool frames_the_body(FieldKind kind) {
+  return kind == FieldKind::content_length || kind == FieldKind::transfer_encoding;
 }
 
 // Every field of that name, joined as one list.
@@ -37,16 +25,20 @@ bool is_forwarded_field(std::string_view name) {
 
 void append_forwarded_request(std::string& out, const Head& head, const Forwarding& how) {
   const HopByHop hop(head);
-  std::string target = how.url->path;
-  if (how.url->has_query) (target += '?') += how.url->query;
-  append_request_line(out, head.method, target);
-
-  std::string host = how.url->host;
-  if (!how.url->port.empty()) (host += ':') += how.url->port;
-  append_field(out, "Host", host);
-  for (const auto& f : head.fields) {
-    if (iequals(f.name, "Host") || frames_the_body(f.name) || iequals(f.name, "Expect") ||
-        iequals(f.name, "Via") || is_ledger_field(f.name) || hop.contains(f.name))
+  const auto& url = *how.url;
+  ((out += head.method) += ' ') += url.spelled_path();
+  if (url.has_query) (out += '?') += url.query;
+  out += " HTTP/1.1\r\nHost: ";
+  out += url.host;
+  if (!url.port.empty()) (out += ':') += url.port;
+  out += "\r\n";
+  bool via_before = false;
+  for (std::size_t i = 0; i < head.fields.size(); ++i) {
+    const auto kind = head.kinds[i];
+    const auto& f = head.fields[i];
+    via_before = via_before || kind == FieldKind::via;
+    if (kind == FieldKind::host || kind == FieldKind::expect || kind == FieldKind::via ||
+        kind == FieldKind::ledger || frames_the_body(kind) || hop.contains(i))
       continue;
     if (how.reverse && is_forwarded_field(f.name)) continue;
     if (!how.drop.empty() && iequals(f.name, how.drop)) continue;
@@ -58,17 +50,34 @@ void append_forwarded_request(std::string& out, const Head& head, const Forwardi
     append_field(out, "Content-Type", how.stored->content_type);
   if (how.stored && !how.stored->content_encoding.empty())
     append_field(out, "Content-Encoding", how.stored->content_encoding);
-  append_via(out, joined(head, "Via"), head.version, how.via);
+  append_via(out, via_before ? joined(head, "Via") : std::string(), head.version, how.via);
   if (how.reverse) {
     auto before = joined(head, "X-Forwarded-For");
     if (!before.empty()) before += ", ";
-    append_field(out, "X-Forwarded-For", before + std::string(how.client_address));
+    append_field(out, "X-Forwarded-For", before += how.client_address);
     const auto host_before = head.get("X-Forwarded-Host");
-    append_field(out, "X-Forwarded-Host", host_before.empty() ? host_of(head) : host_before);
+    append_field(out, "X-Forwarded-Host", host_before.empty() ? head.get("Host") : host_before);
     const auto proto_before = head.get("X-Forwarded-Proto");
     append_field(out, "X-Forwarded-Proto", proto_before.empty() ? "http" : proto_before);
   }
 }
+
+namespace {
+
+// Calls `take(field)` for each end-to-end field of an upstream's answer.
+template <class Take>
+void each_answer_field(const Head& head, Take take) {
+  const HopByHop hop(head);
+  for (std::size_t i = 0; i < head.fields.size(); ++i) {
+    const auto kind = head.kinds[i];
+    if (kind == FieldKind::ledger || hop.contains(i)) continue;
+    // Where there is no body by nature, its length would be.
+    if (kind == FieldKind::content_length && head.framing != Framing::none) continue;
+    take(head.fields[i]);
+  }
+}
+
+}  // namespace
 
 AnswerHead answer_head(const Head& head) {
   AnswerHead answer;
@@ -76,14 +85,22 @@ AnswerHead answer_head(const Head& head) {
   answer.reason = head.reason;
   answer.bodyless = head.framing == Framing::none;
   if (head.framing == Framing::length) answer.length = head.content_length;
-  const HopByHop hop(head);
-  for (const auto& f : head.fields) {
-    if (hop.contains(f.name) || is_ledger_field(f.name)) continue;
-    if (frames_the_body(f.name) && !(answer.bodyless && iequals(f.name, "Content-Length")))
-      continue;
-    answer.headers.emplace_back(f.name, f.value);
-  }
+  answer.headers.reserve(head.fields.size());
+  each_answer_field(head,
+                    [&](const HeaderView& f) { answer.headers.emplace_back(f.name, f.value); });
   return answer;
+}
+
+void append_answer_fields(std::string& out, const Head& head) {
+  each_answer_field(head, [&](const HeaderView& f) { append_field(out, f.name, f.value); });
+  if (head.framing == Framing::length) append_field(out, "Content-Length", head.content_length);
+}
+
+void append_via(std::string& out, std::string_view earlier, int version, std::string_view via) {
+  out += "Via: ";
+  if (!earlier.empty()) (out += earlier) += ", ";
+  out += version == 10 ? "1.0 " : "1.1 ";
+  (out += via) += "\r\n";
 }
 
 void append_ledger_fields(std::string& out, const LedgerFields& fields) {
@@ -103,9 +120,9 @@ void append_connection(std::string& out, int client_version, bool keep_alive) {
 bool only_for_first_caller(std::string_view name) { return iequals(name, "Set-Cookie"); }
 
 bool accepts_coding(const Head& request, std::string_view coding) {
-  auto list = std::string_view();
-  std::string all = joined(request, "Accept-Encoding");
-  list = all;
+  const std::string all = joined(request, "Accept-Encoding");
+  std::string_view list = all;
+  bool any = false;  // what `*` says of the codings that are not listed
   while (!list.empty()) {
     auto item = list.substr(0, list.find(','));
     list.remove_prefix(std::min(list.size(), item.size() + 1));
@@ -116,11 +133,13 @@ bool accepts_coding(const Head& request, std::string_view coding) {
     if (name != "*" && !iequals(name, coding)) continue;
     // q=0, q=0.0, q=0.00, q=0.000: not acceptable.
     const auto q = semicolon == item.npos ? item.npos : item.find_first_of("qQ", semicolon);
-    if (q == item.npos || !item.substr(q + 1).starts_with('=')) return true;
-    auto weight = item.substr(q + 2);
-    return weight.find_first_of("123456789") != weight.npos;
+    const bool weighed = q != item.npos && item.substr(q + 1).starts_with('=');
+    const bool accepted =
+        !weighed || item.substr(q + 2).find_first_of("123456789") != std::string_view::npos;
+    if (name != "*") return accepted;
+    any = accepted;
   }
-  return false;
+  return any;
 }
 
 }  // namespace ledger

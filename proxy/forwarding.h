@@ -32,6 +32,12 @@ void append_forwarded_request(std::string& out, const Head& head, const Forwardi
 // the answer has no body by its nature (HEAD, 304).
 AnswerHead answer_head(const Head& head);
 
+// The same, written out, with the length that the upstream said.
+void append_answer_fields(std::string& out, const Head& head);
+
+// RFC 9110 section 7.6.3: `version` (10 or 11) of the message that we took, after `earlier` ones.
+void append_via(std::string& out, std::string_view earlier, int version, std::string_view via);
+
 // What Ledger says about an answer.
 struct LedgerFields {
   CallStatus status = CallStatus::passed;

@@ -60,9 +60,41 @@ std::string_view sentence(const ErrorCode& error) {
   return "a malformed header";
 }
 
+FieldKind kind_of(http::field field, std::string_view name) {
+  switch (field) {
+    case http::field::host:
+      return FieldKind::host;
+    case http::field::connection:
+      return FieldKind::connection;
+    case http::field::keep_alive:
+    case http::field::proxy_connection:
+    case http::field::proxy_authenticate:
+    case http::field::proxy_authorization:
+    case http::field::te:
+    case http::field::trailer:
+    case http::field::upgrade:
+      return FieldKind::hop_by_hop;
+    case http::field::content_length:
+      return FieldKind::content_length;
+    case http::field::transfer_encoding:
+      return FieldKind::transfer_encoding;
+    case http::field::expect:
+      return FieldKind::expect;
+    case http::field::via:
+      return FieldKind::via;
+    default:
+      constexpr std::string_view ours = "ledger-";
+      if (name.size() > ours.size() && iequals(name.substr(0, ours.size()), ours))
+        return FieldKind::ledger;
+      return FieldKind::other;
+  }
+}
+
+std::string_view view(string_view text) { return {text.data(), text.size()}; }
+
 }  // namespace
 
-// Writes what it is given flat into the owner's buffers.
+// Beast's views point into the text it is given, which is the owner's.
 template <bool isRequest>
 class HeadParser::Parser : public http::basic_parser<isRequest> {
  public:
@@ -72,34 +104,28 @@ class HeadParser::Parser : public http::basic_parser<isRequest> {
   }
 
  private:
-  Field keep(string_view name, string_view value) {
-    Field f{};
-    f.name = static_cast<std::uint32_t>(to_.text_.size());
-    f.name_size = static_cast<std::uint32_t>(name.size());
-    to_.text_.append(name.data(), name.size());
-    f.value = static_cast<std::uint32_t>(to_.text_.size());
-    f.value_size = static_cast<std::uint32_t>(value.size());
-    to_.text_.append(value.data(), value.size());
-    return f;
-  }
   void on_request_impl(http::verb, string_view method, string_view target, int version,
                        ErrorCode& error) override {
     error = {};
-    to_.first_line_ = keep(method, target);
-    to_.version_ = version;
+    to_.head_.method = view(method);
+    to_.head_.target = view(target);
+    to_.head_.version = version;
   }
   void on_response_impl(int status, string_view reason, int version, ErrorCode& error) override {
     error = {};
-    to_.first_line_ = keep({}, reason);
-    to_.status_ = status;
-    to_.version_ = version;
+    to_.head_.reason = view(reason);
+    to_.head_.status = status;
+    to_.head_.version = version;
   }
-  void on_field_impl(http::field, string_view name, string_view value, ErrorCode& error) override {
+  void on_field_impl(http::field field, string_view name, string_view value,
+                     ErrorCode& error) override {
     error = {};
-    if (to_.fields_.size() >= fields_max)
+    if (to_.head_.fields.size() >= fields_max) {
       error = http::error::header_limit;
-    else
-      to_.fields_.push_back(keep(name, value));
+      return;
+    }
+    to_.head_.fields.push_back({view(name), trim_ows(view(value))});
+    to_.head_.kinds.push_back(kind_of(field, view(name)));
   }
   void on_header_impl(ErrorCode& error) override {
     error = {};
@@ -125,21 +151,20 @@ ReadError HeadParser::fail(ReadError error, std::string_view why) {
 
 void HeadParser::forget() {
   auto fields = std::move(head_.fields);
+  auto kinds = std::move(head_.kinds);
   fields.clear();
+  kinds.clear();
+  if (fields.capacity() > fields_keep_max) {
+    fields.shrink_to_fit();
+    kinds.shrink_to_fit();
+  }
   head_ = Head();
   head_.keep_alive = false;
   head_.fields = std::move(fields);
+  head_.kinds = std::move(kinds);
   detail_.clear();
-  fields_.clear();
   text_.clear();
   if (text_.capacity() > text_keep_max) text_.shrink_to_fit();
-  if (fields_.capacity() > fields_keep_max) {
-    fields_.shrink_to_fit();
-    head_.fields.shrink_to_fit();
-  }
-  first_line_ = {};
-  status_ = 0;
-  version_ = 11;
   whole_ = false;
 }
 
@@ -147,10 +172,17 @@ ReadError HeadParser::parse(std::string_view text, bool to_head) {
   forget();
   if (has_fold(text)) return fail(ReadError::malformed, "a folded header line");
   const bool request = side_ == MessageReader::Side::requests;
-  auto error = request ? parse_fields<true>(text) : parse_fields<false>(text);
+  constexpr std::size_t to_status = 12;  // "HTTP/1.1 200"
+  if (!request && text.size() > to_status && text[to_status] == '\r') {
+    // Some servers leave out the space before an empty reason. It is harmless, and to refuse it
+    // would make an unknown outcome of an answer that is clear.
+    ((text_ += text.substr(0, to_status)) += ' ') += text.substr(to_status);
+  } else {
+    text_ = text;
+  }
+  auto error = request ? parse_fields<true>() : parse_fields<false>();
   if (error != ReadError::none) return error;
-  build_views();
-  if (!request && status_ < 100) return fail(ReadError::malformed, "a status below 100");
+  if (!request && head_.status < 100) return fail(ReadError::malformed, "a status below 100");
   error = check_host();
   if (error != ReadError::none) return error;
   read_connection();
@@ -158,21 +190,10 @@ ReadError HeadParser::parse(std::string_view text, bool to_head) {
 }
 
 template <bool isRequest>
-ReadError HeadParser::parse_fields(std::string_view text) {
+ReadError HeadParser::parse_fields() {
   Parser<isRequest> parser(*this);
   ErrorCode error;
-  constexpr std::size_t to_status = 12;  // "HTTP/1.1 200"
-  if (!isRequest && text.size() > to_status + 2 && text[to_status] == '\r') {
-    // Some servers leave out the space before an empty reason. It is harmless, and to refuse it
-    // would make an unknown outcome of an answer that is clear.
-    char line[to_status + 3];
-    std::copy_n(text.data(), to_status, line);
-    std::copy_n(" \r\n", 3, line + to_status);
-    parser.put(asio::buffer(line), error);
-    text.remove_prefix(to_status + 2);
-    if (error == http::error::need_more) error = {};
-  }
-  if (!error) parser.put(asio::buffer(text.data(), text.size()), error);
+  parser.put(asio::buffer(text_), error);
   if (error == http::error::header_limit)
     return fail(ReadError::head_too_large, "too many header fields");
   if (error) return fail(ReadError::malformed, sentence(error));
@@ -180,30 +201,14 @@ ReadError HeadParser::parse_fields(std::string_view text) {
   return ReadError::none;
 }
 
-void HeadParser::build_views() {
-  const std::string_view all(text_);
-  const auto first = all.substr(first_line_.name, first_line_.name_size);
-  const auto second = all.substr(first_line_.value, first_line_.value_size);
-  if (side_ == MessageReader::Side::requests) {
-    head_.method = first;
-    head_.target = second;
-  } else {
-    head_.reason = second;
-  }
-  head_.status = status_;
-  head_.version = version_;
-  for (const auto& f : fields_)
-    head_.fields.push_back(
-        {all.substr(f.name, f.name_size), trim_ows(all.substr(f.value, f.value_size))});
-}
-
 // RFC 9112 section 3.2: a 1.1 request without exactly one Host is refused.
 ReadError HeadParser::check_host() {
   if (side_ == MessageReader::Side::responses) return ReadError::none;
   std::size_t hosts = 0;
-  for (const auto& f : head_.fields)
-    if (iequals(f.name, "Host")) {
-      if (!is_host(f.value)) return fail(ReadError::malformed, "a Host that is not one");
+  for (std::size_t i = 0; i < head_.fields.size(); ++i)
+    if (head_.kinds[i] == FieldKind::host) {
+      if (!is_host(head_.fields[i].value))
+        return fail(ReadError::malformed, "a Host that is not one");
       ++hosts;
     }
   if (hosts > 1) return fail(ReadError::malformed, "two Host fields");
@@ -216,15 +221,18 @@ ReadError HeadParser::check_host() {
 // there.
 void HeadParser::read_connection() {
   bool close = false, keep = false, upgrade = false, named = false, proxy_close = false;
-  for (const auto& f : head_.fields) {
-    if (iequals(f.name, "Connection")) {
+  for (std::size_t i = 0; i < head_.fields.size(); ++i) {
+    const auto kind = head_.kinds[i];
+    if (kind == FieldKind::other) continue;
+    const auto& f = head_.fields[i];
+    if (kind == FieldKind::connection) {
       named = true;
       close = close || list_has(f.value, "close");
       keep = keep || list_has(f.value, "keep-alive");
       upgrade = upgrade || list_has(f.value, "upgrade");
     } else if (iequals(f.name, "Proxy-Connection")) {
       proxy_close = proxy_close || list_has(f.value, "close");
-    } else if (iequals(f.name, "Expect")) {
+    } else if (kind == FieldKind::expect) {
       head_.expect_continue =
           head_.expect_continue || (head_.version == 11 && list_has(f.value, "100-continue"));
     }
@@ -237,8 +245,9 @@ void HeadParser::read_connection() {
 // Content-Length and Transfer-Encoding (RFC 9112 section 6): anything that two parsers could read
 // in two ways is refused, lists of equal lengths included.
 ReadError HeadParser::read_lengths(bool& has_length, bool& chunked) {
-  for (const auto& f : head_.fields) {
-    if (iequals(f.name, "Content-Length")) {
+  for (std::size_t i = 0; i < head_.fields.size(); ++i) {
+    const auto& f = head_.fields[i];
+    if (head_.kinds[i] == FieldKind::content_length) {
       std::uint64_t length = 0;
       const auto* end = f.value.data() + f.value.size();
       const auto [at, error] = std::from_chars(f.value.data(), end, length);
@@ -248,7 +257,7 @@ ReadError HeadParser::read_lengths(bool& has_length, bool& chunked) {
         return fail(ReadError::malformed, "two different Content-Lengths");
       has_length = true;
       head_.content_length = length;
-    } else if (iequals(f.name, "Transfer-Encoding")) {
+    } else if (head_.kinds[i] == FieldKind::transfer_encoding) {
       if (chunked) return fail(ReadError::malformed, "Transfer-Encoding stands twice");
       if (!iequals(f.value, "chunked"))
         return fail(ReadError::not_implemented, "a Transfer-Encoding other than chunked");

@@ -2,10 +2,8 @@
 // buffers have grown.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "proxy/message.h"
 
@@ -29,26 +27,18 @@ class HeadParser {
   void forget();
 
  private:
-  struct Field {
-    std::uint32_t name, name_size, value, value_size;
-  };
   template <bool isRequest>
   class Parser;
 
   template <bool isRequest>
-  ReadError parse_fields(std::string_view text);
-  void build_views();
+  ReadError parse_fields();
   ReadError check_host();
   ReadError read_framing(bool to_head);
   ReadError read_lengths(bool& has_length, bool& chunked);
   void read_connection();
 
   const MessageReader::Side side_;
-  // Names, values and the first line, one after the other; `fields_` points into it.
-  std::string text_;
-  std::vector<Field> fields_;
-  Field first_line_{};  // method and target; a response's reason is its value
-  int status_ = 0, version_ = 11;
+  std::string text_;  // the head's own copy: its views point here
   bool whole_ = false;
   Head head_;
   std::string detail_;

@@ -40,9 +40,10 @@ Awaitable<Exchange::Connected> HttpExchange::connect(SteadyClock::time_point dea
 }
 
 Awaitable<Exchange::Started> HttpExchange::start() {
-  std::vector<asio::const_buffer> buffers{asio::buffer(request_.head)};
-  if (request_.body && !request_.body->empty()) buffers.push_back(asio::buffer(*request_.body));
-  const auto written = co_await connection_->stream.write(buffers);
+  const std::array<asio::const_buffer, 2> parts{
+      asio::buffer(request_.head),
+      request_.body ? asio::buffer(*request_.body) : asio::const_buffer()};
+  const auto written = co_await connection_->stream.write(parts);
   sent_ = !written.error;
   crash_point("sent");
 

@@ -153,7 +153,7 @@ FirstBytes look_at_hello(std::string_view bytes, std::string& server_name) {
   ERR_clear_error();
   server_name = std::move(peeked.server_name);
   if (peeked.whole) return FirstBytes::tls;
-  return more ? FirstBytes::undecided : FirstBytes::other;
+  return more ? FirstBytes::begun : FirstBytes::other;
 }
 
 // A method, a space, and what a target begins with: from there on no other protocol is waited for,
@@ -172,7 +172,7 @@ FirstBytes look_at_line(std::string_view bytes) {
       !target.starts_with(absolute.substr(0, target.size())))
     return FirstBytes::other;
   const auto end = bytes.find('\n');
-  if (end == bytes.npos) return FirstBytes::undecided;
+  if (end == bytes.npos) return FirstBytes::begun;
   auto line = bytes.substr(0, end);
   if (line.ends_with('\r')) line.remove_suffix(1);
   return line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0") ? FirstBytes::http
@@ -187,7 +187,8 @@ FirstBytes look_at(std::string_view bytes, std::size_t head_max, std::string& se
   constexpr char handshake = 22, version = 3;  // of a TLS record (RFC 8446 section 5.1)
   const bool tls = bytes[0] == handshake && (bytes.size() == 1 || bytes[1] == version);
   const auto seen = tls ? look_at_hello(bytes, server_name) : look_at_line(bytes);
-  return seen == FirstBytes::undecided && bytes.size() > head_max ? FirstBytes::other : seen;
+  if (seen != FirstBytes::begun || bytes.size() <= head_max) return seen;
+  return tls ? FirstBytes::tls : FirstBytes::http;
 }
 
 }  // namespace ledger

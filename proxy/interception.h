@@ -52,13 +52,14 @@ class Interception {
 
 // What a client's first bytes in a tunnel are.
 enum class FirstBytes : std::uint8_t {
-  undecided,  // more are needed
+  undecided,  // too few to tell
+  begun,      // of a ClientHello or a request line, beyond doubt, but not whole
   tls,        // a whole ClientHello
   http,       // a request line of HTTP/1.x
   other
 };
 // Looks at `bytes`. For tls, `server_name` becomes the ClientHello's SNI (RFC 6066 section 3), or
-// empty. More than `head_max` undecided bytes are `other`.
+// empty. What has begun and is longer than `head_max` is for its own reader to refuse.
 FirstBytes look_at(std::string_view bytes, std::size_t head_max, std::string& server_name);
 
 }  // namespace ledger

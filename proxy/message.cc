@@ -32,25 +32,22 @@ bool Head::has(std::string_view name) const {
                      [&](const auto& f) { return iequals(f.name, name); });
 }
 
-HopByHop::HopByHop(const Head& head) {
-  for (const auto& f : head.fields)
-    if (iequals(f.name, "Connection"))
-      each_item(f.value, [&](std::string_view item) { named_.push_back(item); });
+HopByHop::HopByHop(const Head& head) : head_(head) {
+  for (std::size_t i = 0; i < head.fields.size(); ++i)
+    if (head.kinds[i] == FieldKind::connection)
+      each_item(head.fields[i].value, [&](std::string_view item) {
+        if (!iequals(item, "keep-alive") && !iequals(item, "close")) named_.push_back(item);
+      });
 }
 
-bool HopByHop::contains(std::string_view name) const {
-  static constexpr std::string_view always[] = {"Connection",
-                                                "Keep-Alive",
-                                                "Proxy-Connection",
-                                                "Proxy-Authenticate",
-                                                "Proxy-Authorization",
-                                                "TE",
-                                                "Trailer",
-                                                "Transfer-Encoding",
-                                                "Upgrade"};
-  const auto same = [&](std::string_view other) { return iequals(name, other); };
-  return std::any_of(std::begin(always), std::end(always), same) ||
-         std::any_of(named_.begin(), named_.end(), same);
+bool HopByHop::contains(std::size_t field) const {
+  const auto kind = head_.kinds[field];
+  if (kind == FieldKind::hop_by_hop || kind == FieldKind::connection ||
+      kind == FieldKind::transfer_encoding)
+    return true;
+  const auto name = head_.fields[field].name;
+  return std::any_of(named_.begin(), named_.end(),
+                     [&](std::string_view other) { return iequals(name, other); });
 }
 
 namespace {

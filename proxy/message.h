@@ -23,6 +23,19 @@ enum class Framing : std::uint8_t {
   until_close  // a response that ends with its connection
 };
 
+// What a proxy must know a field as; told once, when the head is parsed.
+enum class FieldKind : std::uint8_t {
+  other,
+  host,
+  connection,
+  hop_by_hop,  // always: see HopByHop
+  content_length,
+  transfer_encoding,
+  expect,
+  via,
+  ledger,  // Ledger-*
+};
+
 // A message's head. Views stay valid until the reader's next read_head() or wait_for_bytes().
 struct Head {
   // Request: method, target. Response: status, reason.
@@ -30,6 +43,7 @@ struct Head {
   int status = 0;
   int version = 11;                // 10 or 11
   std::vector<HeaderView> fields;  // in order, values trimmed; names as received
+  std::vector<FieldKind> kinds;    // of each field
   Framing framing = Framing::none;
   std::uint64_t content_length = 0;  // Framing::length
   bool keep_alive = true;            // as the peer said (RFC 9112 section 9.3)
@@ -50,11 +64,12 @@ bool list_has(std::string_view list, std::string_view token);
 // Transfer-Encoding, Upgrade.
 class HopByHop {
  public:
-  explicit HopByHop(const Head& head);
-  bool contains(std::string_view name) const;
+  explicit HopByHop(const Head& head);  // outlives it
+  bool contains(std::size_t field) const;
 
  private:
-  std::vector<std::string_view> named_;  // by Connection
+  const Head& head_;
+  std::vector<std::string_view> named_;  // by Connection, beyond what never crosses anyway
 };
 
 // What went wrong in reading a message.
@@ -90,7 +105,12 @@ class MessageReader {
   // the stream unless nothing decoded came of it; sets body_done() at its end. Trailers are
   // dropped. `max`: how many bytes to read at most in one go.
   Awaitable<ReadError> read_body(std::string& out, std::size_t max = 65'536);
+  // The same without a copy, where the framing allows: `piece` is valid until this reader reads
+  // again.
+  Awaitable<ReadError> read_piece(std::string_view& piece, std::size_t max = 65'536);
   bool body_done() const;
+  // Gives back the memory of large reads, between two messages.
+  void shrink();
 
   // Would read_body() give something (or the end) without waiting for the stream?
   bool body_ready() const;

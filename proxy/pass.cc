@@ -10,6 +10,7 @@ namespace {
 // Without any progress for so long, a passing call is given up.
 constexpr std::chrono::minutes pass_patience{10};
 constexpr std::size_t piece_max = 65'536;
+constexpr std::size_t copied_max = 4'096;  // a larger piece costs less as a send of two parts
 
 // Methods that are safe to repeat (RFC 9110 section 9.2.1): they alone may ride on any idle
 // connection, and are sent once more when that connection turns out to be dead.
@@ -20,6 +21,14 @@ bool is_safe(std::string_view method) {
 void append_framing(std::string& out, const Head& head) {
   if (head.framing == Framing::length) append_field(out, "Content-Length", head.content_length);
   if (head.framing == Framing::chunked) append_field(out, "Transfer-Encoding", "chunked");
+}
+
+// The client broke its own body off, or framed it wrongly: that is not the destination's failure.
+Problem half_a_body(ReadError error, const MessageReader& reader) {
+  const bool malformed = error == ReadError::malformed;
+  return problem::bad_request("The request's body is malformed (" +
+                              (malformed ? reader.detail() : "it did not arrive whole") +
+                              "); the destination got only its beginning.");
 }
 
 }  // namespace
@@ -47,8 +56,11 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
   for (bool retry = safe && reader_.body_done();;) {
     auto upstream = co_await worker_.pool.acquire(
         to, freshness, std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
-    if (!upstream)
-      co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
+    if (!upstream) {
+      auto problem = problem::upstream_unreachable(upstream.error().why);
+      problem.ledger_status = to_string(CallStatus::passed);
+      co_return co_await give_problem(call, problem);
+    }
     retry = retry && (*upstream)->reused;
     const auto then = co_await exchange_passing(call, **upstream, body, retry);
     if (retry) continue;  // the idle connection was dead, and nothing has been answered
@@ -65,7 +77,8 @@ Awaitable<Session::Then> Session::exchange_passing(const CallState& call,
                                                    UpstreamConnection& upstream,
                                                    std::string_view body_read, bool& retry) {
   using namespace asio::experimental::awaitable_operators;
-  std::string first;
+  auto& first = request_out_;
+  first.clear();
   append_forwarded_request(
       first, call.head,
       {&call.target.url, proxy_.via, client_address_, call.target.reverse, {}, nullptr});
@@ -115,7 +128,8 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
   while (more) {
     piece.clear();
     stream_.expires_after(pass_patience);
-    if (co_await reader_.read_body(piece, piece_max) != ReadError::none) {
+    body_error_ = co_await reader_.read_body(piece, piece_max);
+    if (body_error_ != ReadError::none) {
       // Half a body must not look like a whole one upstream.
       failed = true;
       upstream.stream.close();
@@ -137,7 +151,7 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
 Awaitable<Session::Then> Session::relay_response(const CallState& call,
                                                  UpstreamConnection& upstream, bool& retry) {
   auto& reader = upstream.reader;
-  std::string out;
+  auto& out = out_;
   for (;;) {
     upstream.stream.expires_at(passing_deadline());
     const auto error = co_await reader.read_head(call.to_head);
@@ -145,6 +159,8 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
       retry = retry && (error == ReadError::closed || error == ReadError::truncated);
       if (retry) co_return Then::close;
       unread_ = unread_ || !reader_.body_done();
+      if (body_error_ != ReadError::none)
+        co_return co_await give_problem(call, half_a_body(body_error_, reader_));
       co_return co_await give_problem(
           call, problem::upstream_failed(describe(error, reader), error == ReadError::timed_out));
     }
@@ -168,13 +184,11 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
   proxy_.metrics.count(CallStatus::passed);
 
   out.clear();
-  const auto answer = answer_head(head);
-  append_status_line(out, answer.status, answer.reason);
-  for (const auto& [name, value] : answer.headers) append_field(out, name, value);
-  if (answer.length) append_field(out, "Content-Length", *answer.length);
+  append_status_line(out, head.status, head.reason);
+  append_answer_fields(out, head);
   if (chunked && call.head.version == 11) append_field(out, "Transfer-Encoding", "chunked");
   append_ledger_fields(out, {CallStatus::passed, {}, call.route(), 0});
-  append_field(out, "Via", "1.1 " + proxy_.via);
+  append_via(out, {}, 11, proxy_.via);
   if (switching) {
     append_field(out, "Connection", "upgrade");
     append_field(out, "Upgrade", head.get("Upgrade"));
@@ -185,28 +199,36 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
   }
   append_connection(out, call.head.version, keep);
   out += "\r\n";
-  const auto then = co_await relay_body(upstream, std::move(out));
+  const auto then = co_await relay_body(upstream);
   co_return keep ? then : Then::close;
 }
 
-// The upstream's body, piece by piece. `out` holds the head, which leaves with the first piece if
+// The upstream's body, piece by piece. `out_` holds the head, which leaves with the first piece if
 // that is here already.
-Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream, std::string out) {
+Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream) {
   auto& reader = upstream.reader;
+  auto& out = out_;
   const bool chunked = (reader.head().framing == Framing::chunked ||
                         reader.head().framing == Framing::until_close) &&
                        reader_.head().version == 11;
-  std::string piece;
   while (!reader.body_done()) {
     if (!out.empty() && !reader.body_ready()) {
       if (!co_await send(out)) co_return Then::close;
       out.clear();
     }
-    piece.clear();
+    std::string_view piece;
     upstream.stream.expires_at(passing_deadline());
-    if (co_await reader.read_body(piece, piece_max) != ReadError::none) {
+    if (co_await reader.read_piece(piece, piece_max) != ReadError::none) {
       stream_.close();  // broken off here as it was there, never completed
       co_return Then::close;
+    }
+    if (!chunked && piece.size() > copied_max) {
+      // From the buffer it was read into.
+      stream_.expires_after(proxy_.config.header_timeout);
+      const std::array<asio::const_buffer, 2> both{asio::buffer(out), asio::buffer(piece)};
+      if ((co_await stream_.write(both)).error) co_return Then::close;
+      out.clear();
+      continue;
     }
     if (chunked)
       append_chunk(out, piece);

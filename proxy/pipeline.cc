@@ -32,7 +32,10 @@ class Busy {
 Problem problem_of(ReadError error, const MessageReader& reader, std::size_t head_max) {
   if (error == ReadError::head_too_large) return problem::header_too_large(head_max);
   if (error == ReadError::timed_out) return problem::request_timeout();
-  if (error == ReadError::not_implemented) return problem::not_implemented(reader.detail());
+  if (error == ReadError::not_implemented)
+    return problem::not_implemented(
+        "The request has " + reader.detail() +
+        "; nothing was sent. Send it with a Content-Length, or chunked.");
   return problem::bad_request("The request is malformed (" + reader.detail() +
                               "); nothing was sent.");
 }
@@ -119,6 +122,8 @@ Awaitable<Session::Then> Session::call() {
   if (call.head.method == "CONNECT") co_return co_await connect_tunnel(call);
   if (proxy_.draining) co_return co_await give_problem(call, problem::draining());
 
+  if (has_passed_here(call.head, proxy_.via))
+    co_return co_await give_problem(call, problem::loop_detected());
   auto target =
       tunnel_ ? find_target(call.head, *tunnel_) : find_target(call.head, listener_, proxy_.config);
   if (!target) co_return co_await give_problem(call, target.error());
@@ -127,7 +132,7 @@ Awaitable<Session::Then> Session::call() {
                         : identify_caller(call.head, call.target.reverse, proxy_.config.auth_token);
   if (!caller) co_return co_await give_problem(call, caller.error());
   call.caller = std::move(*caller);
-  if (is_loop(call.head, call.target.url, proxy_.own, proxy_.via))
+  if (is_own_address(call.target.url, proxy_.own))
     co_return co_await give_problem(call, problem::loop_detected());
 
   call.matched =

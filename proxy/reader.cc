@@ -73,6 +73,7 @@ struct MessageReader::Impl {
   bool at_eof = false;
   std::size_t appetite = small_read;  // how much the next read of a body asks for
   std::uint64_t bytes = 0;
+  std::string decoded;  // a piece that the buffer does not hold as it is
 
   void consume(std::size_t n) {
     buffer.consume(n);
@@ -85,6 +86,7 @@ struct MessageReader::Impl {
   void begin_body();
   Awaitable<ReadError> read_length(std::string& out, std::size_t max);
   Awaitable<ReadError> read_chunked(std::string& out, std::size_t max);
+  Awaitable<ReadError> look(std::string_view& piece, std::size_t max);
   Awaitable<ReadError> read_to_close(std::string& out, std::size_t max);
 };
 
@@ -221,6 +223,41 @@ Awaitable<ReadError> MessageReader::read_body(std::string& out, std::size_t max)
     error = co_await m.read_to_close(out, max);
   if (m.done) m.buffer.shrink();
   co_return error;
+}
+
+Awaitable<ReadError> MessageReader::read_piece(std::string_view& piece, std::size_t max) {
+  auto& m = *impl_;
+  BOOST_ASSERT(max > 0);
+  piece = {};
+  if (m.done) co_return ReadError::none;
+  if (head().framing != Framing::chunked) co_return co_await m.look(piece, max);
+  m.decoded.clear();
+  const auto error = co_await m.read_chunked(m.decoded, max);
+  piece = m.decoded;
+  co_return error;
+}
+
+// What is buffered, or the next read; it stays in the buffer until that is filled again.
+Awaitable<ReadError> MessageReader::Impl::look(std::string_view& piece, std::size_t max) {
+  const bool to_close = parser.head().framing == Framing::until_close;
+  const auto most = to_close ? max : static_cast<std::size_t>(std::min<std::uint64_t>(left, max));
+  if (buffer.empty()) {
+    const auto error = co_await fill(std::min(most, appetite));
+    done = to_close && error == ReadError::truncated && at_eof;
+    if (done) co_return ReadError::none;
+    if (error != ReadError::none) co_return error;
+  }
+  piece = buffer.rest().substr(0, most);
+  consume(piece.size());
+  if (to_close) co_return ReadError::none;
+  left -= piece.size();
+  done = left == 0;
+  co_return ReadError::none;
+}
+
+void MessageReader::shrink() {
+  impl_->buffer.shrink();
+  if (impl_->decoded.capacity() > small_read) impl_->decoded = {};
 }
 
 // Straight into `out` where nothing is buffered.

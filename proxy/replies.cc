@@ -7,10 +7,7 @@
 namespace ledger {
 namespace {
 
-// A client that takes nothing for so long is given up; what it asked for goes on without it.
-constexpr std::chrono::seconds write_patience{30};
-
-// One piece of a streamed answer.
+// One piece of an answer.
 constexpr std::size_t piece_max = 64 * 1024;
 
 // An answer that would decode to more is given as it was recorded.
@@ -33,10 +30,16 @@ AnswerPtr answer_of(const Outcome& outcome) {
 
 }  // namespace
 
+// A client that takes nothing for so long is given up, and what it asked for goes on without it;
+// one that is only slow gets everything, so the time counts for each piece.
 Awaitable<bool> Session::send(std::string_view bytes) {
-  stream_.expires_after(write_patience);
-  const auto written = co_await stream_.write(asio::buffer(bytes.data(), bytes.size()));
-  co_return !written.error;
+  do {
+    const auto piece = bytes.substr(0, piece_max);
+    bytes.remove_prefix(piece.size());
+    stream_.expires_after(proxy_.config.header_timeout);
+    if ((co_await stream_.write(asio::buffer(piece.data(), piece.size()))).error) co_return false;
+  } while (!bytes.empty());
+  co_return true;
 }
 
 Awaitable<Session::Then> Session::give_problem(const CallState& call, const Problem& problem,
@@ -53,7 +56,7 @@ Awaitable<Session::Then> Session::give_problem(const CallState& call, const Prob
   append_field(out_, "Content-Type", "application/problem+json");
   append_field(out_, "Content-Length", body.size());
   append_ledger_fields(out_, {status, call.key, call.route(), attempt});
-  append_field(out_, "Via", "1.1 " + proxy_.via);
+  append_via(out_, {}, 11, proxy_.via);
   if (problem.retry_after_s)
     append_field(out_, "Retry-After", static_cast<std::uint64_t>(*problem.retry_after_s));
   if (problem.status == 407) append_field(out_, "Proxy-Authenticate", "Basic realm=\"ledger\"");
@@ -104,7 +107,7 @@ Awaitable<Session::Then> Session::give_answer(const CallState& call, const Answe
     append_field(out_, "Idempotent-Replayed", "true");
     append_field(out_, "Age", static_cast<std::uint64_t>(std::max<std::int64_t>(age.count(), 0)));
   }
-  append_field(out_, "Via", "1.1 " + proxy_.via);
+  append_via(out_, {}, 11, proxy_.via);
   append_connection(out_, call.head.version, keep);
   out_ += "\r\n";
   if (!bodyless) out_ += body;
@@ -154,7 +157,7 @@ Awaitable<Session::Then> Session::stream_execution(const CallState& call, Execut
   if (head.length) append_field(out_, "Content-Length", *head.length);
   if (chunked) append_field(out_, "Transfer-Encoding", "chunked");
   append_ledger_fields(out_, {CallStatus::executed, call.key, call.route(), attempt});
-  append_field(out_, "Via", "1.1 " + proxy_.via);
+  append_via(out_, {}, 11, proxy_.via);
   append_connection(out_, call.head.version, keep);
   out_ += "\r\n";
 

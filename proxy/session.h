@@ -55,7 +55,7 @@ class Session : public std::enable_shared_from_this<Session> {
                                    std::string_view body_read, bool& retry);
   Awaitable<> pump_request(UpstreamConnection& upstream, std::string first, bool& failed);
   Awaitable<Then> relay_response(const CallState& call, UpstreamConnection& upstream, bool& retry);
-  Awaitable<Then> relay_body(UpstreamConnection& upstream, std::string first);
+  Awaitable<Then> relay_body(UpstreamConnection& upstream);
 
   // --- tunnel.cc: CONNECT; opened where a route names the host, else blind -----------------------
   Awaitable<Then> connect_tunnel(const CallState& call);
@@ -72,11 +72,13 @@ class Session : public std::enable_shared_from_this<Session> {
   const std::string client_address_;
   Stream stream_;
   MessageReader reader_;
-  std::optional<Tunnel> tunnel_;        // that the calls come through
-  std::string out_;                     // the answer being written; its capacity is reused
-  std::string body_;                    // likewise, of a passing call's small body
-  SteadyClock::time_point pass_until_;  // of a passing call with a `timeout`
-  bool unread_ = false;                 // the client may still be sending what we will not read
+  std::optional<Tunnel> tunnel_;            // that the calls come through
+  std::string out_;                         // the answer being written; its capacity is reused
+  std::string request_out_;                 // likewise, a passing call's request
+  std::string body_;                        // likewise, of a passing call's small body
+  SteadyClock::time_point pass_until_;      // of a passing call with a `timeout`
+  ReadError body_error_ = ReadError::none;  // why a passing call's body ended early
+  bool unread_ = false;                     // the client may still be sending what we will not read
 };
 
 // Copies bytes both ways until both sides have ended; half-closes are passed on.

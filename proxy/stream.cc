@@ -179,14 +179,13 @@ Transfer Stream::send_now(asio::const_buffer buffer) {
   });
 }
 
-Transfer Stream::send_now(std::span<const asio::const_buffer> buffers) {
-  std::array<iovec, 16> parts;
-  const auto count = std::min(buffers.size(), parts.size());
-  for (std::size_t i = 0; i < count; ++i)
+Transfer Stream::send_now(const std::array<asio::const_buffer, 2>& buffers) {
+  std::array<iovec, 2> parts;
+  for (std::size_t i = 0; i < parts.size(); ++i)
     parts[i] = {const_cast<void*>(buffers[i].data()), buffers[i].size()};
   msghdr message{};
   message.msg_iov = parts.data();
-  message.msg_iovlen = count;
+  message.msg_iovlen = parts.size();
   return sent_now(
       [&] { return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
 }
@@ -204,7 +203,8 @@ Awaitable<Transfer> Stream::write(asio::const_buffer buffer) {
   co_return Transfer{result(error), sent.bytes + n};
 }
 
-Awaitable<Transfer> Stream::write(const std::vector<asio::const_buffer>& buffers) {
+Awaitable<Transfer> Stream::write(const std::array<asio::const_buffer, 2>& buffers) {
+  if (buffers[1].size() == 0) co_return co_await write(buffers[0]);
   if (expired()) co_return Transfer{asio::error::timed_out};
   const Pending pending(*this);
   if (tls_) {
@@ -214,12 +214,9 @@ Awaitable<Transfer> Stream::write(const std::vector<asio::const_buffer>& buffers
   auto sent = send_now(buffers);
   if (sent.error || sent.bytes == asio::buffer_size(buffers)) co_return sent;
   auto left = buffers;
-  for (auto gone = sent.bytes; gone > 0;) {
-    const auto n = std::min(gone, left.front().size());
-    left.front() += n;
-    gone -= n;
-    if (left.front().size() == 0) left.erase(left.begin());
-  }
+  const auto of_first = std::min(sent.bytes, left[0].size());
+  left[0] += of_first;
+  left[1] += sent.bytes - of_first;
   const auto [error, n] = co_await asio::async_write(socket_, left, use_result);
   co_return Transfer{result(error), sent.bytes + n};
 }

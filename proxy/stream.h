@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -74,7 +73,7 @@ class Stream {
   Awaitable<Transfer> read_some(asio::mutable_buffer buffer);
   // Writes everything (gathered into one send where the kernel takes it).
   Awaitable<Transfer> write(asio::const_buffer buffer);
-  Awaitable<Transfer> write(const std::vector<asio::const_buffer>& buffers);
+  Awaitable<Transfer> write(const std::array<asio::const_buffer, 2>& buffers);
 
   // Operations under way or begun later fail with timed_out once `when` has passed (within 50 ms).
   // May be called while one is under way.
@@ -120,7 +119,7 @@ class Stream {
     return deadline_ != SteadyClock::time_point::max() && deadline_ <= SteadyClock::now();
   }
   Transfer send_now(asio::const_buffer buffer);
-  Transfer send_now(std::span<const asio::const_buffer> buffers);
+  Transfer send_now(const std::array<asio::const_buffer, 2>& buffers);
   Awaitable<ErrorCode> close_notify();
   ErrorCode expect_name(const std::string& host);
   using Tls = asio::ssl::stream<Socket&>;

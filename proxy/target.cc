@@ -1,8 +1,11 @@
 #include "proxy/target.h"
 
+#include <arpa/inet.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/ip/address.hpp>
 
 namespace ledger {
@@ -39,12 +42,29 @@ bool is_any_address(const std::string& host) {
   return !error && address.is_unspecified();
 }
 
-bool is_loopback_name(std::string_view host) {
-  if (host == "localhost") return true;
+// Also as resolvers take it: 127.1 and 2130706433 are 127.0.0.1, and so is ::ffff:127.0.0.1.
+std::optional<ip::address> literal_address(std::string host) {
   if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  in_addr four{};
+  if (::inet_aton(host.c_str(), &four) != 0) return ip::address_v4(ntohl(four.s_addr));
   boost::system::error_code error;
   const auto address = ip::make_address(host, error);
-  return !error && (address.is_loopback() || address.is_unspecified());
+  if (error) return std::nullopt;
+  if (address.is_v6() && address.to_v6().is_v4_mapped())
+    return ip::make_address_v4(ip::v4_mapped, address.to_v6());
+  return address;
+}
+
+bool is_loopback_name(std::string_view host) {
+  if (host.ends_with('.')) host.remove_suffix(1);
+  if (host == "localhost" || host.ends_with(".localhost")) return true;
+  const auto address = literal_address(std::string(host));
+  return address && (address->is_loopback() || address->is_unspecified());
+}
+
+bool is_this_machine(std::string_view host) {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 && iequals(host, name);
 }
 
 }  // namespace
@@ -116,15 +136,19 @@ tl::expected<Caller, Problem> identify_caller(const Head& head, const Tunnel& tu
   return caller;
 }
 
-bool is_loop(const Head& head, const Url& url, const std::vector<Endpoint>& own,
-             std::string_view via) {
-  for (const auto& f : head.fields)
-    if (iequals(f.name, "Via") && f.value.find(via) != f.value.npos) return true;
+bool has_passed_here(const Head& head, std::string_view via) {
+  return std::any_of(head.fields.begin(), head.fields.end(), [&](const auto& f) {
+    return iequals(f.name, "Via") && f.value.find(via) != f.value.npos;
+  });
+}
+
+bool is_own_address(const Url& url, const std::vector<Endpoint>& own) {
   for (const auto& endpoint : own) {
     if (endpoint.port != url.port_number()) continue;
     if (url.host == endpoint.host || url.host == "[" + endpoint.host + "]") return true;
-    if ((endpoint.loopback() || is_any_address(endpoint.host)) && is_loopback_name(url.host))
-      return true;
+    const bool any = is_any_address(endpoint.host);
+    if ((endpoint.loopback() || any) && is_loopback_name(url.host)) return true;
+    if (any && is_this_machine(url.host)) return true;
   }
   return false;
 }

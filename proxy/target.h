@@ -43,8 +43,9 @@ tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
 // Inside a tunnel: who opened it, where CONNECT said so (and showed the token).
 tl::expected<Caller, Problem> identify_caller(const Head& head, const Tunnel& tunnel);
 
-// Is the call for ourselves, or did it pass here already? `own`: what we listen on.
-bool is_loop(const Head& head, const Url& url, const std::vector<Endpoint>& own,
-             std::string_view via);
+// Loops. Has the proxy named `via` forwarded this request before?
+bool has_passed_here(const Head& head, std::string_view via);
+// Does the URL lead to one of our own listeners, by any spelling of its address?
+bool is_own_address(const Url& url, const std::vector<Endpoint>& own);
 
 }  // namespace ledger

@@ -8,7 +8,8 @@
 namespace ledger {
 namespace {
 
-// Half a method's name may be another protocol's whole greeting, whose sender waits for an answer.
+// What could be half a method's name may be another protocol's whole greeting, whose sender waits
+// for an answer.
 constexpr std::chrono::seconds undecided_max{1};
 
 // One direction, to its end; the end is passed on as a half-close. A failure ends both directions.
@@ -84,7 +85,7 @@ Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
     co_return co_await give_problem(
         call, problem::bad_request(url ? "A tunnel inside a tunnel is not opened."
                                        : "CONNECT takes HOST:PORT, such as api.example.com:443."));
-  if (is_loop(call.head, *url, proxy_.own, proxy_.via))
+  if (has_passed_here(call.head, proxy_.via) || is_own_address(*url, proxy_.own))
     co_return co_await give_problem(call, problem::loop_detected());
   Tunnel tunnel{std::move(*url), std::move(*caller)};
   const UpstreamAddress to{tunnel.url};
@@ -109,6 +110,12 @@ Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
   std::string server_name;
   const auto speaks = co_await first_bytes(server_name);
   if (speaks == FirstBytes::undecided) co_return Then::close;
+  if (speaks == FirstBytes::begun) {
+    // Its rest, come later, would be a guarded call that nobody guards.
+    log_tunnel(authority_of(tunnel.url),
+               "the client began a TLS or HTTP message and did not go on");
+    co_return Then::close;
+  }
   if (speaks != FirstBytes::other) co_return co_await enter(std::move(tunnel), speaks);
 
   log_tunnel(authority_of(tunnel.url),
@@ -124,16 +131,22 @@ Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
   co_return Then::close;
 }
 
-// What the client's first bytes are. undecided: it ended, or said nothing until the deadline.
+// What the client's first bytes are. undecided: it ended, or said nothing until the deadline;
+// begun: it stopped in the middle.
 Awaitable<FirstBytes> Session::first_bytes(std::string& server_name) {
   for (;;) {
     const auto bytes = reader_.buffered();
     const auto speaks = look_at(bytes, proxy_.config.header_max, server_name);
-    if (speaks != FirstBytes::undecided) co_return speaks;
-    if (!bytes.empty()) stream_.expires_after(undecided_max);
+    const bool begun = speaks == FirstBytes::begun;
+    if (!begun && speaks != FirstBytes::undecided) co_return speaks;
+    if (begun)
+      stream_.expires_after(proxy_.config.header_timeout);
+    else if (!bytes.empty())
+      stream_.expires_after(undecided_max);
     const auto error = co_await reader_.read_more();
     if (error == ReadError::none) continue;
-    // What began and does not go on is for the upstream to make sense of.
+    if (begun) co_return speaks;
+    // What could have been a method and does not go on is for the upstream to make sense of.
     co_return reader_.has_buffered() ? FirstBytes::other : FirstBytes::undecided;
   }
 }

@@ -205,8 +205,11 @@ Awaitable<UpstreamPool::Opened> UpstreamPool::open(const UpstreamAddress& to,
     if (const auto error = co_await stream.handshake_as_client(
             to.insecure ? *tls_.insecure : *tls_.verifying, bare_host(url))) {
       try_next = stream.certificate_error().empty();
+      // Who takes the connection but says nothing to TLS speaks another protocol: it will not
+      // answer the next try either, and the caller has waited long enough to be told.
+      const bool lasting = !try_next || error == asio::error::timed_out;
       co_return tl::unexpected(
-          ConnectError{attempt.handshake_sentence(url, stream, error), !try_next});
+          ConnectError{attempt.handshake_sentence(url, stream, error), lasting});
     }
   stream.expires_never();
   co_return std::move(connection);
@@ -220,6 +223,7 @@ void UpstreamPool::release(UpstreamConnectionPtr connection) {
   auto& connections = idle_[connection->origin];
   connection->idle_since = SteadyClock::now();
   connection->stream.expires_never();
+  connection->reader.shrink();
   connections.push_back(std::move(connection));
   if (connections.size() > idle_per_origin_max) connections.pop_front();
   if (!sweeping_) sweep();

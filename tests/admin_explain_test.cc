@@ -19,6 +19,7 @@ routes:
   - { name: small, match: "POST https://a.example/small", body_max: 4 }
   - { name: refuse, match: "POST https://a.example/refuse", on_in_flight: refuse }
   - { name: keyed, match: "POST https://a.example/keyed", key: "o-${body:/id}" }
+  - { name: square, match: "POST https://a.example/square", upstream_key: "body:/idempotency_key" }
   - { name: llm, match: "POST https://a.example/llm", policy: pass }
 )";
 
@@ -129,6 +130,12 @@ TEST_CASE("a key that names another call is a mismatch") {
 TEST_CASE("a body that the route does not take would be refused") {
   World world;
   CHECK(world.ask("https://a.example/small", R"({"a":1})")["would"] == "body-too-large");
+}
+
+TEST_CASE("a body without a place for the upstream key would be refused") {
+  World world;
+  CHECK(world.ask("https://a.example/square", R"({"a":1})")["would"] == "execute");
+  CHECK(world.ask("https://a.example/square", "[1]")["would"] == "key-missing");
 }
 
 TEST_CASE("mistakes get a sentence") {

@@ -83,7 +83,8 @@ TEST_CASE("what is promised for later is refused by name, never ignored") {
 TEST_CASE("a probe says what to ask and how to read the answer") {
   route_refused("probe: x", "3:12", "takes keys and values");
   route_refused("probe: {get: \"/c?r=${body:/r}\"}", "3:5", "needs both `get` and `executed_if`");
-  route_refused("probe: {get: \"c?r=${body:/r}\", executed_if: /id}", "3:18", "is a URL, or a path");
+  route_refused("probe: {get: \"c?r=${body:/r}\", executed_if: /id}", "3:18",
+                "is a URL, or a path");
   route_refused("probe: {get: \"/c?r=${body:/r}\", executed_if: id}", "3:50", "is a JSON pointer");
   route_refused("probe: {get: /c, executed_if: /id}", "3:18", "`get`:");
   route_refused("probe: {gets: /c, executed_if: /id}", "3:13", "did you mean `get`");
@@ -180,6 +181,15 @@ TEST_CASE("in_doubt: retry without any upstream key is refused") {
       "routes: [{match: POST https://other.com/x, in_doubt: retry}]",
       "2:54", "could act twice");
   refused("defaults: {in_doubt: retry}", "1:22", "nothing in this file has one");
+}
+
+TEST_CASE("a method that is only like one would never match, and is told") {
+  refused("routes: [{match: PSOT https://h/x}]", "1:18",
+          "`PSOT` is not a method; did you mean `POST`?");
+  refused("routes: [{match: GET|post /x}]", "1:18", "`post` is not a method; did you mean `POST`?");
+  refused("defaults: {PATHC: once}", "1:12", "did you mean `PATCH`?");
+  refused("defaults: {Post: once}", "1:12", "did you mean `POST`?");
+  CHECK(errors("routes: [{match: \"MKCALENDAR|PROPFIND|LIST|PURGE|MOVE|M-SEARCH /x\"}]").empty());
 }
 
 TEST_CASE("a route needs a match that can be read") {

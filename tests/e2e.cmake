@@ -78,3 +78,12 @@ ledger_e2e(e2e_client_docs ${CMAKE_SOURCE_DIR}/tests/e2e/test_clients.py Docs)
 foreach(name IN LISTS demos)
   ledger_e2e(demo_${name} ${CMAKE_SOURCE_DIR}/demos/${name})
 endforeach()
+
+# What a call costs, in instructions and allocations, against tests/cost_limits.txt. Skipped, by name, where valgrind is
+# missing or the build is another than that of the limits.
+foreach(what instructions allocations)
+  ledger_e2e(cost_guard_${what} ${CMAKE_SOURCE_DIR}/tests/cost_guard.py ${what})
+  set_tests_properties(cost_guard_${what} PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON)
+  set_property(TEST cost_guard_${what} APPEND PROPERTY ENVIRONMENT "LEDGER_BUILD=${CMAKE_BUILD_TYPE}"
+    "LEDGER_COST=$<TARGET_FILE:cost>" "LEDGER_ALLOCATIONS_SO=$<TARGET_FILE:allocations>")
+endforeach()

@@ -69,6 +69,15 @@ TEST_CASE("what is no absolute http URL is refused with a sentence") {
   }
 }
 
+TEST_CASE("a path's own spelling is kept for sending, unless it had dot segments") {
+  const auto url = parse_url("http://x/%7euser/a%2fb");
+  CHECK(url->path == "/~user/a%2Fb");
+  CHECK(url->spelled_path() == "/%7euser/a%2fb");
+  CHECK(url->to_string() == "http://x/%7euser/a%2fb");
+  CHECK(parse_url("http://x/b/../%7euser")->spelled_path() == "/~user");
+  CHECK(parse_url("http://x")->spelled_path() == "/");
+}
+
 TEST_CASE("a path is normalised as RFC 3986 section 6.2.2 says") {
   CHECK(normalise_path("") == "/");
   CHECK(normalise_path("/%7Euser/%41%2d%2E%5f") == "/~user/A-._");

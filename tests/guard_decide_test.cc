@@ -163,6 +163,16 @@ TEST_CASE("an in-doubt record with a recorded 5xx replays it as in doubt") {
   CHECK(std::get<Replay>(d).answer == a);
 }
 
+TEST_CASE("of a doubt only a recorded 5xx is repeated: any other status would pass for a verdict") {
+  for (const int status : {200, 400, 408}) {
+    Key k;
+    k.policy.outcomes.set_status(status, Verdict::in_doubt);
+    k.execute();
+    k.settle(outcome_of(answer(status), k.policy));
+    CHECK(k.refusal() == "in-doubt");
+  }
+}
+
 TEST_CASE("in_doubt_ttl lets an in-doubt record expire") {
   Key k;
   k.policy.in_doubt_ttl = 1h;
@@ -210,7 +220,10 @@ TEST_CASE("a duplicate of a living execution waits, or is refused where the rout
   k.execute();
   CHECK(std::holds_alternative<Wait>(k.arrive()));
   k.policy.on_in_flight = OnInFlight::refuse;
-  CHECK(k.refusal() == "in-flight");
+  const auto refused = k.arrive();
+  REQUIRE(std::holds_alternative<Refuse>(refused));
+  CHECK(std::get<Refuse>(refused).problem.slug == "in-flight");
+  CHECK(std::get<Refuse>(refused).problem.retry_after_s == 2);  // however long its time-out is
 }
 
 TEST_CASE("a dead owner, or one past its time, makes the record in doubt") {

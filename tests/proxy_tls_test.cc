@@ -227,7 +227,7 @@ TEST_CASE("many buffers over TLS arrive as one") {
       heard.append(piece, 0, got.bytes);
     }
   });
-  const std::vector<asio::const_buffer> buffers{asio::buffer(head), asio::buffer(body)};
+  const std::array<asio::const_buffer, 2> buffers{asio::buffer(head), asio::buffer(body)};
   CHECK_EQ(pair.loop.run(pair.client.write(buffers)).bytes, head.size() + body.size());
   pair.loop.turn_until([&] { return heard.size() == head.size() + body.size(); });
   CHECK(heard == head + body);

@@ -106,6 +106,12 @@ class Together(Case):
         self.assertEqual([a.body for a in leader], [b"x" * 5000])
         self.assertEqual({a.slug for a in answers if a.ledger == "joined"}, {"answer-not-stored"})
 
+    def test_what_a_long_answer_said_of_the_call_is_told_to_all(self):
+        for status, slug, state, safe in ((402, "answer-not-stored", "released", True), (500, "outcome-unknown", "in_doubt", False)):
+            answers = self.share(lambda r, c, status=status: (status, {}, b"x" * 5000), "response_max: 1KiB")
+            told = [a.json() for a in answers if a.ledger == "joined"]
+            self.assertEqual({(a.slug, t["state"], t["safe_to_retry"]) for a, t in zip([a for a in answers if a.ledger == "joined"], told)}, {(slug, state, safe)})
+
     def test_a_time_out_is_told_to_all(self):
         up = self.upstream()
         gate = Gate(up.count_up)

@@ -28,6 +28,16 @@ class Pass(Case):
         self.assertRegex(answers[0]["Via"], "1.1 ledger-")
         self.assertEqual((up.effects, ledger.records()), (3, []))
 
+    def test_a_path_goes_out_as_its_caller_spelled_it(self):
+        up = self.upstream()
+        ledger = self.ledger(f'mounts: {{ /m: {{ upstream: "{up.url}/base" }} }}')
+        spelled = "/%7Euser/a%2fb+c%2A"
+        ledger.proxied("GET", up.url + spelled)
+        ledger.charge(up, path=spelled)
+        ledger.direct("GET", "/m" + spelled)
+        ledger.direct("POST", "/m/../m" + spelled, b"{}")
+        self.assertEqual([r.target for r in up.requests], [spelled, spelled, "/base" + spelled, "/base/~user/a%2Fb+c%2A"])
+
     def test_server_sent_events_arrive_one_by_one(self):
         turn = threading.Semaphore(0)
 
@@ -56,7 +66,7 @@ class Pass(Case):
         up = self.upstream(lambda _request, _connection: held.wait(DEADLINE) and None)
         ledger = self.ledger(f'routes: [ {{ match: "POST {up.url}/**", policy: pass, timeout: 50ms }} ]')
         answer = ledger.charge(up)
-        self.assertEqual((answer.status, answer.slug), (504, "upstream-failed"))
+        self.assertEqual((answer.status, answer.slug, answer.ledger), (504, "upstream-failed", "passed"))
 
     def test_large_downloads_and_uploads_keep_memory_flat(self):
         size = 16 * MIB if SANITIZED else 128 * MIB
@@ -185,12 +195,28 @@ class Pass(Case):
         answer = ledger.proxied("GET", up.url + "/x")
         self.assertEqual((answer.status, answer.broken), (200, True))
 
+    def test_a_passing_body_that_is_malformed_or_cut_off_is_the_clients_mistake(self):
+        up = self.upstream()
+        ledger = self.ledger()
+        head = f"PUT {up.url}/x HTTP/1.1\r\nHost: x\r\n".encode()
+        for what, raw, words in (
+            ("a bad chunk", head + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", "chunk size"),
+            ("an early end", head + b"Content-Length: 10\r\n\r\nabc", "did not arrive whole"),
+        ):
+            with self.subTest(what), socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE) as client:
+                client.sendall(raw)
+                client.shutdown(socket.SHUT_WR)
+                answer = read_answer(client, "PUT")
+                self.assertEqual((answer.status, answer.slug, answer.ledger), (400, "bad-request", "refused"))
+                self.assertIn(words, answer.json()["detail"])
+        self.assertEqual([body for body in up.bodies() if len(body) == 10], [])
+
     def test_an_unreachable_upstream_is_told(self):
         ledger = self.ledger()
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         answer = ledger.proxied("GET", f"http://127.0.0.1:{port}/x")
-        self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
+        self.assertEqual((answer.status, answer.slug, answer.ledger), (502, "upstream-unreachable", "passed"))
         answer = ledger.proxied("GET", "http://no-such-host.invalid/x")
         self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
         self.assertIn("no-such-host.invalid", answer.json()["detail"])

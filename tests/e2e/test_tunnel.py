@@ -25,11 +25,12 @@ class Base(Case):
     def setUp(self):
         self.tls = self.certificates()
 
-    def opened(self, more="", **given):
+    def opened(self, more="", header_timeout="30s", **given):
         """A TLS upstream, and a proxy with a route that names it."""
         self.up = self.upstream(tls=self.tls.server(), **given)
         config = f'routes: [ {{ name: charge, match: "POST {self.up.url}/**"{more} }}, {{ match: "GET {self.up.url}/**", policy: pass }} ]'
-        return self.ledger(f'{config}\ntls: {{ roots: ["{self.tls.ca}"] }}')
+        limits = f"limits: {{ header_timeout: {header_timeout} }}"
+        return self.ledger(f'{config}\n{limits}\ntls: {{ roots: ["{self.tls.ca}"] }}')
 
     def client_context(self, ledger):
         context = ssl.create_default_context(cafile=ledger.directory / "state/ca.pem")
@@ -381,6 +382,21 @@ class Wrong(Base):
         self.assertEqual((answer.status, answer.slug), (502, "upstream-unreachable"))
         self.assertIn("plain HTTP", answer.json()["detail"])
 
+    def test_an_upstream_that_says_nothing_to_tls_is_told_after_one_time_out(self):
+        calls = []
+
+        def silent(connection):
+            calls.append(connection)
+            while connection.recv(4096):
+                pass
+
+        url = f"https://127.0.0.1:{self.serve(silent)}"
+        ledger = self.ledger(f'routes: [ {{ match: "POST {url}/**" }} ]\nlimits: {{ connect_timeout: 200ms }}')
+        answer = ledger.proxied("POST", url + "/x", b"{}")
+        self.assertEqual((answer.slug, answer.json()["safe_to_retry"]), ("upstream-unreachable", True))
+        self.assertIn("in the TLS handshake", answer.json()["detail"])
+        self.assertEqual(len(calls), 1)
+
     def test_plain_http_to_a_guarded_https_port_is_told(self):
         ledger = self.opened()
         with connect(ledger, f"127.0.0.1:{self.up.port}") as client:
@@ -402,6 +418,20 @@ class Wrong(Base):
             other.close()
             self.assertEqual(client.recv(100), b"")
         self.log_has(ledger, "neither TLS nor HTTP")
+
+    def test_a_message_to_a_guarded_host_that_stops_in_the_middle_never_goes_through_unguarded(self):
+        ledger = self.opened(header_timeout="1500ms")
+        outgoing = ssl.MemoryBIO()
+        tls = self.client_context(ledger).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1")
+        with self.assertRaises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        for first in (outgoing.read()[:100], b"\x16", b"POST /v1/charges HT", b"POST /" + b"a" * 70_000):
+            with connect(ledger, f"127.0.0.1:{self.up.port}", first=first) as client:
+                # Longer than what could still be another protocol's greeting is waited for: an answer, or the end.
+                got = client.recv(100)
+                self.assertTrue(got == b"" or got.startswith(b"HTTP/1.1 4"), got)
+        self.assertNotIn("unguarded", (ledger.directory / "log").read_text())
+        self.log_has(ledger, "did not go on")
 
     def test_a_client_that_gives_up_in_the_handshake_is_in_the_log(self):
         ledger = self.opened()
