@@ -164,7 +164,7 @@ TEST_CASE("log, stats and show") {
   CHECK(one.out.find("settle it: ledger resolve abababababab") != std::string::npos);
   CHECK(run(place, "show ledger.db aaaaaa --json").out.starts_with("{\"id\":\"aaaa"));
   CHECK(run(place, "show dddddd").code == 1);
-  CHECK(run(place, "show").out.find("now   cccccccccccc   send_sms") != std::string::npos);
+  CHECK(run(place, "show").out.find("   cccccccccccc   send_sms") != std::string::npos);
 }
 
 TEST_CASE("resolve settles what is in doubt, once") {
