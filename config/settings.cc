@@ -285,15 +285,16 @@ const Settings<RouteDraft>& route_settings() {
           [](RouteDraft & d) -> auto& { return d.route.name; }, parse_name),
       {{"match", "METHODS [[SCHEME://]HOST[:PORT]]/PATH", "required", "the calls that it takes"},
        [](Reader& in, const Entry& entry, RouteDraft& draft) {
-         in.set(entry, draft.route.pattern, [&](std::string_view text) {
-           auto pattern = RoutePattern::parse(text);
-           if (!pattern) return pattern;
-           draft.match = text;
-           for (const auto& method : pattern->methods())
-             if (const auto hint = misspelt_method(method); !hint.empty())
-               pattern = tl::unexpected(code(method) + " is not a method" + hint);
-           return pattern;
-         });
+         in.set(entry, draft.route.pattern,
+                [&](std::string_view text) -> tl::expected<RoutePattern, std::string> {
+                  auto pattern = RoutePattern::parse(text);
+                  if (!pattern) return pattern;
+                  draft.match = text;
+                  for (const auto& method : pattern->methods())
+                    if (const auto hint = misspelt_method(method); !hint.empty())
+                      return tl::unexpected(code(method) + " is not a method" + hint);
+                  return pattern;
+                });
        }},
       {{"policy", "once | pass", "once", "guard these calls, or let them through unseen"},
        [](Reader& in, const Entry& entry, RouteDraft& draft) {
