@@ -5,7 +5,6 @@
 namespace ledger {
 namespace {
 
-constexpr std::size_t history_max = 32;
 // An execution that has not settled so long after its time-out has lost its owner, whatever the
 // owner's lease says.
 constexpr std::chrono::seconds settle_grace{30};

@@ -74,6 +74,7 @@ Admission Guard::share(const Outcome& outcome) {
 }
 
 Awaitable<Admission> Guard::admit(const GuardedCall& call, const MakeExchange& make_exchange) {
+  if (auto admission = recalled(call)) co_return std::move(*admission);
   const auto deadline = SteadyClock::now() + call.policy.wait;
   for (;;) {
     auto place = table_.join(call.identity.id);
@@ -82,6 +83,15 @@ Awaitable<Admission> Guard::admit(const GuardedCall& call, const MakeExchange& m
     if (auto admission = co_await follow(call, std::move(place.follow), deadline))
       co_return std::move(*admission);
   }
+}
+
+// Answers from what the store remembers in memory. nullopt: it must be asked.
+std::optional<Admission> Guard::recalled(const GuardedCall& call) {
+  const auto found = store_.recall(call.identity.id);
+  if (!found) return std::nullopt;
+  const std::string instance;
+  auto decision = decide(found->record, call.policy, arrived(call, false, instance), store_.now());
+  return from_record(call, decision, found->record->counts.attempts);
 }
 
 // The first call of its key in this process: claims it, or finds why not.
@@ -167,12 +177,7 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
     } else {
       const auto stored = found.record ? found.record->counts.attempts : 0;
       entry.finish(LookedUp{std::move(found)});
-      if (auto* replay = std::get_if<Replay>(&decision))
-        co_return counted(
-            call,
-            Given{replay->answer, replay->in_doubt ? CallStatus::in_doubt : CallStatus::replayed},
-            stored);
-      co_return counted(call, Refused{std::move(std::get<Refuse>(decision).problem)}, stored);
+      co_return *from_record(call, decision, stored);
     }
   }
 }
@@ -200,14 +205,7 @@ Awaitable<std::optional<Admission>> Guard::follow(const GuardedCall& call, InFli
   const std::string instance;
   auto decision =
       decide(found.record, call.policy, arrived(call, found.owner_alive, instance), found.now);
-  const auto stored = found.record->counts.attempts;
-  if (auto* replay = std::get_if<Replay>(&decision))
-    co_return counted(
-        call, Given{replay->answer, replay->in_doubt ? CallStatus::in_doubt : CallStatus::replayed},
-        stored);
-  if (auto* refuse = std::get_if<Refuse>(&decision))
-    co_return counted(call, Refused{std::move(refuse->problem)}, stored);
-  co_return std::nullopt;
+  co_return from_record(call, decision, found.record->counts.attempts);
 }
 
 Led Guard::launch(const GuardedCall& call, const MakeExchange& make_exchange, InFlight::Entry entry,
@@ -237,6 +235,18 @@ Arrived Guard::arrived(const GuardedCall& call, bool owner_alive,
   event.owner_alive = owner_alive;
   event.request = call.request;
   return event;
+}
+
+// What the record itself answers. nullopt: the decision is another.
+std::optional<Admission> Guard::from_record(const GuardedCall& call, Decision& decision,
+                                            std::uint64_t stored) {
+  if (auto* replay = std::get_if<Replay>(&decision))
+    return counted(
+        call, Given{replay->answer, replay->in_doubt ? CallStatus::in_doubt : CallStatus::replayed},
+        stored);
+  if (auto* refuse = std::get_if<Refuse>(&decision))
+    return counted(call, Refused{std::move(refuse->problem)}, stored);
+  return std::nullopt;
 }
 
 // Counts a call that did not execute, in the store (written behind) and for its Ledger-Attempt.

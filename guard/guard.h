@@ -73,6 +73,7 @@ class Guard {
   void quiesce();
 
  private:
+  std::optional<Admission> recalled(const GuardedCall& call);
   Awaitable<Admission> lead(const GuardedCall& call, const MakeExchange& make_exchange,
                             InFlight::Entry entry, SteadyClock::time_point deadline);
   Awaitable<std::optional<Admission>> follow(const GuardedCall& call, InFlight::WorkPtr work,
@@ -81,6 +82,8 @@ class Guard {
   Led launch(const GuardedCall& call, const MakeExchange& make_exchange, InFlight::Entry entry,
              const Executor& executor, Found found, bool first);
   Arrived arrived(const GuardedCall& call, bool owner_alive, const std::string& instance) const;
+  std::optional<Admission> from_record(const GuardedCall& call, Decision& decision,
+                                       std::uint64_t stored);
   Admission counted(const GuardedCall& call, Admission admission, std::uint64_t stored);
   Admission store_failed(const StoreError& error);
 

@@ -8,8 +8,6 @@
 
 namespace ledger {
 
-constexpr std::size_t history_max = 32;  // entries kept, the latest
-
 inline void add_to(Counts& counts, const Counts& more) {
   counts.attempts += more.attempts;
   counts.executed += more.executed;

@@ -42,6 +42,7 @@ class FaultyStore final : public Store {
   std::uint64_t replaces() const;
 
   void load(const Digest& id, std::function<void(tl::expected<Found, StoreError>)> done) override;
+  std::shared_ptr<const Found> recall(const Digest& id) override { return inner_.recall(id); }
   void replace(Replace write,
                std::function<void(tl::expected<Replaced, StoreError>)> done) override;
   void count(std::vector<CountDelta> deltas, std::function<void()> done) override;

@@ -28,6 +28,13 @@ class MemoryStore final : public Store {
     done(std::move(found));
   }
 
+  std::shared_ptr<const Found> recall(const Digest& id) override {
+    std::lock_guard guard(mutex_);
+    const auto at = places_.find(id);
+    if (at == places_.end() || at->second.record.state != State::completed) return nullptr;
+    return std::make_shared<const Found>(find(id));
+  }
+
   void replace(Replace write,
                std::function<void(tl::expected<Replaced, StoreError>)> done) override {
     Replaced replaced;

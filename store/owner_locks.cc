@@ -19,15 +19,14 @@ struct flock byte_lock(short type, std::int64_t slot) {
   return lock;
 }
 
-// Does the descriptor stand for the file that the path names now?
+}  // namespace
+
 bool same_file(int fd, const std::string& path) {
   struct stat opened {
   }, named{};
   return fd >= 0 && fstat(fd, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
          opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
-
-}  // namespace
 
 OwnerLocks::~OwnerLocks() {
   if (locking_ >= 0) close(locking_);

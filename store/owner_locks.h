@@ -15,6 +15,9 @@
 
 namespace ledger {
 
+// Is what the descriptor stands for the file that the path names now?
+bool same_file(int fd, const std::string& path);
+
 class OwnerLocks {
  public:
   // The file is opened when it is first needed.

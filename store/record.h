@@ -34,7 +34,8 @@ struct Answer {
 };
 using AnswerPtr = std::shared_ptr<const Answer>;
 
-// On probe routes alone only `probe` is set. What is sent again by `in_doubt: retry`: stored with the claim on upstream_key routes.
+// On probe routes alone only `probe` is set. What is sent again by `in_doubt: retry`: stored with
+// the claim on upstream_key routes.
 struct StoredRequest {
   std::string
       target;  // the upstream's absolute URL as first sent, so that a retry is byte-identical
@@ -51,6 +52,7 @@ struct Counts {
   std::uint64_t blocked() const { return attempts > executed ? attempts - executed : 0; }
 };
 
+constexpr std::size_t history_max = 32;  // entries kept, the latest
 struct HistoryEntry {
   Instant at;
   std::string event;  // "claimed", "completed", "released", "in_doubt", "resolved", "owner_lost"
@@ -95,7 +97,7 @@ struct Record {
 
   AnswerPtr answer;                   // the latest; null: none
   StoredRequestPtr request;           // null: none
-  std::vector<HistoryEntry> history;  // oldest first; the latest 32
+  std::vector<HistoryEntry> history;  // oldest first
 
   bool expired(Instant now) const { return expires_at && *expires_at <= now; }
 };

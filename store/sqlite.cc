@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "store/owner_locks.h"
+#include "store/record_cache.h"
 #include "store/sqlite_checkpoint.h"
 #include "store/sqlite_inspect.h"
 #include "store/sqlite_reader.h"
@@ -165,6 +166,7 @@ tl::expected<void, StoreError> SqliteStore::start(const SqliteOptions& options) 
   auto ready = sqlite::bring_up(**maker, path_, options.create, sqlite::migrations(), in_use);
   if (!ready) return ready;
 
+  cache_ = std::make_unique<RecordCache>(ChangeMarks::open(path_ + ".owners"));
   auto writing = open_session(path_, options);
   if (!writing) return tl::unexpected(writing.error());
   tune_writer(*writing->db, options);
@@ -185,7 +187,7 @@ tl::expected<void, StoreError> SqliteStore::start(const SqliteOptions& options) 
   batches.wal_bytes_max = options.checkpoint_bytes * 16;
   writer_ = std::make_unique<sqlite::Writer>(
       std::move(*writing), batches,
-      sqlite::Writer::World{path_, clock_, *locks_, metrics_,
+      sqlite::Writer::World{path_, clock_, *locks_, metrics_, cache_->marks(),
                             [this](std::uint64_t bytes) { checkpointer_->committed(bytes); }});
   reader_ = std::make_unique<sqlite::Reader>(std::move(*reading), path_, clock_, *locks_, metrics_);
   inspector_ = std::make_unique<sqlite::Inspector>(std::move(*inspecting), path_, clock_, *locks_);
@@ -199,12 +201,15 @@ void SqliteStore::load(const Digest& id,
   reader_->load(id, std::move(done));
 }
 
+std::shared_ptr<const Found> SqliteStore::recall(const Digest& id) { return cache_->get(id); }
+
 void SqliteStore::replace(Replace write,
                           std::function<void(tl::expected<Replaced, StoreError>)> done) {
   const bool forgets_counts = write.reset_counts || !write.next;
   const Digest id = write.id;
-  writer_->submit(std::make_unique<sqlite::ReplaceJob>(std::move(write), std::move(done), metrics_),
-                  forgets_counts ? &id : nullptr);
+  writer_->submit(
+      std::make_unique<sqlite::ReplaceJob>(std::move(write), std::move(done), metrics_, *cache_),
+      forgets_counts ? &id : nullptr);
 }
 
 void SqliteStore::count(std::vector<CountDelta> deltas, std::function<void()> done) {
@@ -287,6 +292,7 @@ tl::expected<bool, StoreError> SqliteStore::heartbeat(const std::string& instanc
   });
   if (!done) return tl::unexpected(done.error());
   if (ended) locks_->unlock(ended);
+  cache_->check_marks();
   return renewed;
 }
 

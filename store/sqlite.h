@@ -1,7 +1,7 @@
 // The store in one SQLite file. docs/store.md says how it keeps the contract of store/store.h.
 //
 //   <path>, <path>-wal, <path>-shm   the database and its log
-//   <path>.owners                    empty; the OS locks of running instances
+//   <path>.owners                    the OS locks of running instances, and a page of change marks
 //
 // Several processes on one machine may share the file (not over a network drive).
 #pragma once
@@ -39,6 +39,7 @@ class Checkpointer;
 class Inspector;
 }  // namespace sqlite
 class OwnerLocks;
+class RecordCache;
 
 class SqliteStore final : public Store {
  public:
@@ -50,6 +51,7 @@ class SqliteStore final : public Store {
   ~SqliteStore() override;
 
   void load(const Digest& id, std::function<void(tl::expected<Found, StoreError>)> done) override;
+  std::shared_ptr<const Found> recall(const Digest& id) override;
   void replace(Replace write,
                std::function<void(tl::expected<Replaced, StoreError>)> done) override;
   void count(std::vector<CountDelta> deltas, std::function<void()> done) override;
@@ -76,6 +78,7 @@ class SqliteStore final : public Store {
   std::string secret_;
   StoreMetrics metrics_;
   std::unique_ptr<OwnerLocks> locks_;
+  std::unique_ptr<RecordCache> cache_;
   // The writer's connection is the last to close: it knows whether the log may be folded in.
   std::unique_ptr<sqlite::Writer> writer_;
   std::unique_ptr<sqlite::Checkpointer> checkpointer_;

@@ -7,6 +7,7 @@ void ReplaceJob::run(Transaction& transaction) {
   if (swapped_) {
     found_ = Found{std::nullopt, transaction.now, false};
   } else {
+    mark_ = cache_.mark(write_.id);
     found_ = find_there(transaction.tables, transaction.locks, write_.id, transaction.now);
   }
 }
@@ -23,6 +24,8 @@ bool ReplaceJob::swap(Transaction& transaction) {
   const auto place = tables.locate(write_.id);
   if ((place ? place->version : 0) != write_.expected_version) return false;
   if (!place) return true;  // to be deleted, and not there
+  // Only what was completed is remembered anywhere.
+  if (place->state == State::completed) transaction.changes.push_back(write_.id);
   if (write_.next) {
     stamp_ = stamp_for(write_, transaction.next_version(), place->counts);
     tables.update(place->seq, write_.id, *write_.next, stamp_);
@@ -39,6 +42,7 @@ void ReplaceJob::finish(const StoreError* error) {
     put_stamp(stamp_, write_.id, *write_.next);
     found_.record = std::move(write_.next);
   }
+  if (!swapped_) cache_.put(write_.id, mark_, found_);
   // A claim that was just made is its caller's, who is alive.
   if (swapped_) found_.owner_alive = found_.record && found_.record->state == State::in_flight;
   done_(Replaced{swapped_, std::move(found_)});

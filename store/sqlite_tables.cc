@@ -175,9 +175,9 @@ Tables::Tables(Connection& db)
       find_seq_(db, select_records(true) +
                         "FROM records LEFT JOIN answers USING (seq) "
                         "LEFT JOIN requests USING (seq) WHERE records.seq = ?1"),
-      locate_(
-          db,
-          "SELECT seq, version, attempts, executed, replayed, joined FROM records WHERE id = ?1"),
+      locate_(db,
+              "SELECT seq, version, attempts, executed, replayed, joined, state FROM records "
+              "WHERE id = ?1"),
       insert_(db, insert_record),
       update_(db, update_record),
       delete_(db, "DELETE FROM records WHERE seq = ?1"),
@@ -231,7 +231,8 @@ std::optional<Tables::Place> Tables::locate(const Digest& id) {
   const auto& row = locate_;
   return Place{row.integer(0),
                row.natural(1),
-               {row.natural(2), row.natural(3), row.natural(4), row.natural(5)}};
+               {row.natural(2), row.natural(3), row.natural(4), row.natural(5)},
+               static_cast<State>(row.integer(6))};
 }
 
 bool Tables::insert(const Digest& id, const Record& next, const Stamp& stamp) {

@@ -36,6 +36,7 @@ class Tables {
     std::int64_t seq = 0;
     std::uint64_t version = 0;
     Counts counts;
+    State state = State::in_flight;
   };
   std::optional<Place> locate(const Digest& id);
   // False: the id exists. seq becomes stamp.version.

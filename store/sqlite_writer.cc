@@ -237,8 +237,13 @@ std::optional<Writer::Failure> Writer::transact(std::span<const std::unique_ptr<
     world_.metrics.unwritten.fetch_add(1, std::memory_order_relaxed);
     return std::nullopt;
   }
+  std::vector<std::uint64_t> tickets;
+  if (world_.marks)
+    for (const auto& id : transaction.changes) tickets.push_back(world_.marks->changing(id));
   tables.commit();
-  if (!db.ok()) return failure(true);
+  if (!db.ok()) return failure(true);  // stays marked: who remembers something asks the store
+  for (std::size_t i = 0; i < tickets.size(); ++i)
+    world_.marks->changed(transaction.changes[i], tickets[i]);
   world_.metrics.commits.fetch_add(1, std::memory_order_relaxed);
   return std::nullopt;
 }

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "store/change_marks.h"
 #include "store/clock.h"
 #include "store/metrics.h"
 #include "store/owner_locks.h"
@@ -28,8 +29,9 @@ struct Transaction {
   Tables& tables;
   const OwnerLocks& locks;
   const Instant now;
-  std::uint64_t version;  // the last one given out
-  bool wrote = false;     // something that SQLite does not count as a changed row
+  std::uint64_t version;          // the last one given out
+  bool wrote = false;             // something that SQLite does not count as a changed row
+  std::vector<Digest> changes{};  // records that others may remember, to be marked at the commit
   std::uint64_t next_version() { return ++version; }
 };
 
@@ -62,6 +64,7 @@ class Writer {
     const Clock& clock;
     const OwnerLocks& locks;
     StoreMetrics& metrics;
+    ChangeMarks* marks;  // nullptr: nobody remembers anything
     // Called after a commit with the length of the write-ahead log.
     std::function<void(std::uint64_t wal_bytes)> committed;
   };

@@ -87,6 +87,11 @@ class Store {
   virtual void load(const Digest& id,
                     std::function<void(tl::expected<Found, StoreError>)> done) = 0;
 
+  // A completed record that this process remembers, if it stands right now: no process has changed
+  // or deleted it since. Never waits and does no I/O. Its counts (and `now`) are of when it was
+  // read. nullptr: ask load() or replace().
+  virtual std::shared_ptr<const Found> recall(const Digest& id) = 0;
+
   // Compare and swap, durable (as the store's durability says) before `done`. A conflict is not an
   // error: Replaced tells what is there, with `now` and `owner_alive` of that same transaction.
   virtual void replace(Replace write,

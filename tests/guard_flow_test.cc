@@ -6,6 +6,7 @@
 #include <boost/asio/detached.hpp>
 
 #include "guard/guard.h"
+#include "store/faulty.h"
 
 using namespace ledger;
 using namespace std::chrono_literals;
@@ -70,7 +71,9 @@ struct World {
     guard = std::make_unique<Guard>(*store, metrics, lease);
     script.gate = std::make_shared<Condition>(context.get_executor());
   }
-  ~World() { guard->quiesce(); }
+  ~World() {
+    if (guard) guard->quiesce();
+  }
 
   static Identity identity(int id, int fingerprint) {
     Identity i;
@@ -350,4 +353,33 @@ TEST_CASE(
   context.run();
   REQUIRE(finding);
   CHECK(std::holds_alternative<Unknown>(std::get<Shared>(*finding).outcome));
+}
+
+TEST_CASE("repeats of a call that the store remembers are counted, and ask it nothing") {
+  World w;
+  FaultyStore watched(*w.store);
+  w.guard = std::make_unique<Guard>(watched, w.metrics, w.lease);
+  w.call();
+  w.run_to(1);
+  const auto replaces = watched.replaces();
+  for (int i = 0; i < 3; ++i) w.call();
+  w.run_to(4);
+  CHECK(watched.replaces() == replaces);
+  CHECK(watched.loads() == 0);
+  CHECK(w.script.sent == 1);
+  for (std::size_t i = 1; i < 4; ++i) {
+    const auto* given = std::get_if<Given>(&w.admissions[i]);
+    REQUIRE(given);
+    CHECK(given->status == CallStatus::replayed);
+    CHECK(given->answer->body == "done");
+    CHECK(given->attempt == i + 1);
+  }
+  CHECK(w.record().counts.attempts == 4);
+  CHECK(w.record().counts.replayed == 3);
+  // Another call under the same key is told so from memory too.
+  w.call(1, 2);
+  w.run_to(5);
+  CHECK(w.slug(4) == "key-reused");
+  CHECK(watched.replaces() == replaces);
+  w.guard.reset();
 }

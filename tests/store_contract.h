@@ -251,6 +251,38 @@ inline void one_of_many_claims_wins(StoreHouse& house) {
   }
 }
 
+// Whether a store remembers anything is its own affair.
+inline void what_is_recalled_stands(StoreHouse& house) {
+  Store& store = house.store();
+  const auto id = id_of(1);
+  const auto check = [&](bool completed) {
+    const auto stands = load_now(store, id);
+    const auto recalled = store.recall(id);
+    if (!recalled) return;
+    CHECK(completed);
+    REQUIRE((recalled->record && stands->record));
+    CHECK(recalled->record->version == stands->record->version);
+    CHECK(recalled->record->state == State::completed);
+  };
+  for (int round = 0; round < 2; ++round) {
+    check(false);
+    const auto claimed = swapped(replace_now(store, claim(id, house.clock.now())));
+    check(false);
+    const auto settled = swapped(replace_now(store, settle(claimed, "done", house.clock.now())));
+    for (int again = 0; again < 3; ++again) {
+      check(true);
+      CHECK(!replace_now(store, claim(id, house.clock.now()))->swapped);
+    }
+    auto write = settle(settled, "", house.clock.now());
+    write.next->state = State::in_doubt;
+    const auto doubted = swapped(replace_now(store, std::move(write)));
+    check(false);
+    CHECK(!replace_now(store, claim(id, house.clock.now()))->swapped);
+    check(false);
+    CHECK(replace_now(store, deletion(id, doubted.version))->swapped);
+  }
+}
+
 inline void counts_and_swaps_in_parallel_lose_nothing(StoreHouse& house) {
   Store& store = house.store();
   swapped(replace_now(store, claim(id_of(1), house.clock.now())));

@@ -284,6 +284,7 @@ inline const std::vector<ContractCase>& store_contract() {
       {"deleted records leave no version", deleted_records_leave_no_version_behind},
       {"history keeps the latest", history_keeps_the_latest},
       {"expired records are still found", expired_records_are_still_found},
+      {"what is recalled stands", what_is_recalled_stands},
       {"one of many claims wins", one_of_many_claims_wins},
       {"counts and swaps lose nothing", counts_and_swaps_in_parallel_lose_nothing},
       {"versions are never given twice", versions_are_never_given_twice},
