@@ -17,6 +17,10 @@ class WatchedStore final : public Store {
   void load(const Digest& id, std::function<void(tl::expected<Found, StoreError>)> done) override {
     inner_.load(id, std::move(done));
   }
+  // Every second time, so that both ways are walked.
+  std::shared_ptr<const Found> recall(const Digest& id) override {
+    return ++recalls_ % 2 == 0 ? inner_.recall(id) : nullptr;
+  }
   void replace(Replace write,
                std::function<void(tl::expected<Replaced, StoreError>)> done) override {
     const auto id = write.id;
@@ -48,6 +52,7 @@ class WatchedStore final : public Store {
  private:
   Store& inner_;
   OnWritten on_written_;
+  std::uint64_t recalls_ = 0;
 };
 
 }  // namespace ledger::sim
