@@ -87,6 +87,7 @@ std::string encode_history(const Record& record) {
 
 std::vector<HistoryEntry> decode_history(std::string_view text) {
   std::vector<HistoryEntry> history;
+  text = text.substr(0, text.rfind('\n') + 1);
   while (!text.empty()) {
     const auto at = take(text, '\t');
     std::int64_t ms = 0;

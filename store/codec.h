@@ -15,6 +15,7 @@ Headers decode_headers(std::string_view text);
 
 // The latest entries only (history_max).
 std::string encode_history(const Record& record);
+// Spaces at the end are nothing.
 std::vector<HistoryEntry> decode_history(std::string_view text);
 
 }  // namespace ledger::codec

@@ -28,6 +28,10 @@ constexpr const char* update_record =
     "first_sent_at = ?18, ownerless_at = ?19, owner = ?20, route = ?21, method = ?22, url = ?23, "
     "agent = ?24, run = ?25, fingerprint = ?26, history = ?27, closed_at = ?28 WHERE seq = ?1";
 
+// What settling a call adds to its row: a line of history, and a time. A claim keeps room for it, so
+// that the row can be written where it stands; one that grows makes its full page split.
+constexpr std::size_t settle_room = 48;  // bytes
+
 // `history` must outlive the statement's run.
 void bind_record(Statement& s, std::int64_t seq, const Digest& id, const Record& next,
                  const Stamp& stamp, const std::string& history) {
@@ -237,7 +241,8 @@ std::optional<Tables::Place> Tables::locate(const Digest& id) {
 
 bool Tables::insert(const Digest& id, const Record& next, const Stamp& stamp) {
   const auto seq = static_cast<std::int64_t>(stamp.version);
-  const auto history = codec::encode_history(next);
+  auto history = codec::encode_history(next);
+  history.append(settle_room, ' ');
   bind_record(insert_, seq, id, next, stamp, history);
   insert_.run();
   if (!db_.ok() || db_.changes() == 0) return false;
