@@ -180,6 +180,10 @@ std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call&
 tl::expected<ChosenKey, IdentityError> choose_key(const Call& call, const IdentityRules& rules,
                                                   const Body& body, const Captures& captures) {
   if (const auto given = find_header(call, "Ledger-Key")) {
+    for (const auto& header : call.headers)
+      if (same_text(header.name, "Ledger-Key") && header.value != *given)
+        return tl::unexpected(IdentityError{
+            "bad-request", "The call has two headers Ledger-Key that differ; send one."});
     if (given->empty())
       return tl::unexpected(IdentityError{
           "bad-request", "The header Ledger-Key is empty; give it a value or leave it out."});

@@ -3,6 +3,7 @@ find_package(Python3 COMPONENTS Interpreter)
 set(e2e_tests
   guard
   outcomes
+  sent_again
   doubt
   probe
   store

@@ -242,6 +242,9 @@ TEST_CASE("a part of the key that the call lacks is an error that names it") {
   CHECK(error_of(json(R"({"a":{}})").key("${body:/a}")).starts_with("key-missing"));
   CHECK(error_of(json("not JSON").key("${body:/a}")).starts_with("key-missing"));
   CHECK(error_of(charge().with("Ledger-Key", "")).starts_with("bad-request"));
+  CHECK(error_of(charge().with("Ledger-Key", "a").with("ledger-key", "b"))
+            .starts_with("bad-request"));
+  CHECK(charge().with("Ledger-Key", "a").with("Ledger-Key", "a").identity().key == "a");
 }
 
 TEST_CASE("an explicit key lives within its route and scope") {

@@ -404,6 +404,16 @@ class Certificates:
         return context
 
 
+def guarded_route(upstream, more=""):
+    """All POSTs to `upstream`, guarded under one name."""
+    return f'routes: [ {{ name: charge, match: "POST {upstream.url}/**"{", " + more if more else ""} }} ]'
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
 class Case(unittest.TestCase):
     """Closes what a test opens, and shows the proxy's log when it fails."""
 

@@ -1,13 +1,9 @@
 """What is in doubt stays in doubt until an answer or a person settles it, whatever comes late or in between."""
 import threading
 
-from harness import Case, DEADLINE, Gate, eventually, main, reset, statuses
+from harness import Case, DEADLINE, Gate, eventually, guarded_route, main, reset, statuses
 
 JSON = {"Content-Type": "application/json"}
-
-
-def route(upstream, more=""):
-    return f'routes: [ {{ name: charge, match: "POST {upstream.url}/**"{", " + more if more else ""} }} ]'
 
 
 class Retry(Case):
@@ -15,7 +11,7 @@ class Retry(Case):
 
     def doubtful(self, more="", timeout="300ms"):
         up = self.upstream(lambda r, c: reset(c))
-        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key, timeout: " + timeout + more))
+        ledger = self.ledger(guarded_route(up, "upstream_key: Idempotency-Key, timeout: " + timeout + more))
         first = ledger.charge(up)
         self.assertEqual(first.slug, "outcome-unknown")
         return up, ledger
@@ -53,7 +49,7 @@ class Late(Case):
             self.was_read.set()
 
         self.up.handler = slow_at_first
-        self.proxy = self.ledger(route(self.up, "timeout: 300ms"))
+        self.proxy = self.ledger(guarded_route(self.up, "timeout: 300ms"))
         answer = self.proxy.charge(self.up)
         self.assertEqual((answer.status, answer.slug), (504, "outcome-unknown"))
         self.key = answer["Ledger-Key"]
@@ -87,7 +83,7 @@ class Together(Case):
         up = self.upstream()
         gate = Gate(handler)
         up.handler = gate
-        ledger = self.ledger(route(up, more))
+        ledger = self.ledger(guarded_route(up, more))
         calls = self.in_parallel(*[lambda: ledger.charge(up)] * 5)
         gate.wait_for_call()
         eventually(lambda: ledger.metric("ledger_waiters") == 4, "4 calls wait")
@@ -116,7 +112,7 @@ class Together(Case):
         up = self.upstream()
         gate = Gate(up.count_up)
         up.handler = gate
-        ledger = self.ledger(route(up, "timeout: 2s"))
+        ledger = self.ledger(guarded_route(up, "timeout: 2s"))
         calls = self.in_parallel(*[lambda: ledger.charge(up)] * 3)
         eventually(lambda: ledger.metric("ledger_waiters") == 2, "2 calls wait")
         answers = calls.get()
@@ -136,7 +132,7 @@ class Named(Case):
 
     def test_in_doubt_it_is_refused(self):
         up = self.upstream(lambda r, c: reset(c))
-        ledger = self.ledger(route(up, "upstream_key: Idempotency-Key, timeout: 300ms"))
+        ledger = self.ledger(guarded_route(up, "upstream_key: Idempotency-Key, timeout: 300ms"))
         self.call(ledger, up, b"one")
         up.handler = up.count_up
         self.assert_refused(self.call(ledger, up, b"two"))
@@ -144,7 +140,7 @@ class Named(Case):
 
     def test_after_its_expiry_the_key_takes_another_body(self):
         up = self.upstream()
-        ledger = self.ledger(route(up, "ttl: 500ms"))
+        ledger = self.ledger(guarded_route(up, "ttl: 500ms"))
         self.call(ledger, up, b"one")
         eventually(lambda: self.call(ledger, up, b"two").status == 200, "the record's expiry")
         self.assertEqual(up.bodies(), [b"one", b"two"])

@@ -11,14 +11,10 @@ import tempfile
 import threading
 import unittest
 
-from harness import BINARY, DEADLINE, SANITIZED, Case, Gate, eventually, main, reset
+from harness import BINARY, DEADLINE, SANITIZED, Case, Gate, eventually, guarded_route, main, reset
 
 HERE = pathlib.Path(__file__).parent
 HOUR = 3600
-
-
-def route(upstream, more=""):
-    return f'routes: [ {{ name: charge, match: "POST {upstream.url}/**"{", " + more if more else ""} }} ]'
 
 
 class Machine:
@@ -55,7 +51,7 @@ class Faulty(Case):
         self.up = self.upstream()
 
     def proxy(self, more="", **rest):
-        return self.ledger(route(self.up, more), env=self.machine.environment, **rest)
+        return self.ledger(guarded_route(self.up, more), env=self.machine.environment, **rest)
 
     def in_flight(self, ledger, **more):
         """A call that the upstream has, and will answer when the gate opens; its own answer comes later."""
@@ -275,7 +271,7 @@ class Mounted(Case):
     def test_a_disk_that_is_really_full_is_survived(self):
         disk = self.folder / "disk"
         disk.mkdir()
-        ledger = self.ledger(route(self.up), store=f"sqlite:{disk}/ledger.db",
+        ledger = self.ledger(guarded_route(self.up), store=f"sqlite:{disk}/ledger.db",
                              binary=self.binary(f"mount -t tmpfs -o size=2m none {disk} && head -c 1m /dev/zero > {disk}/ballast"))
         self.up.handler = lambda r, c: (200, {}, b"y" * 20000)
         done = 0
@@ -300,7 +296,7 @@ class Mounted(Case):
     def test_a_store_that_may_only_be_read_is_refused_at_the_start(self):
         disk = self.folder / "disk"
         disk.mkdir()
-        ledger = self.ledger(route(self.up), store=f"sqlite:{disk}/ledger.db")
+        ledger = self.ledger(guarded_route(self.up), store=f"sqlite:{disk}/ledger.db")
         ledger.charge(self.up)
         self.assertEqual(ledger.stop(), 0)
         read_only = self.binary(f"mount --bind {disk} {disk} && mount -o remount,bind,ro {disk}")
@@ -316,7 +312,7 @@ class Mounted(Case):
 class Descriptors(Case):
     def test_without_descriptors_nothing_is_sent_twice_and_calls_go_on_when_there_are_some(self):
         up = self.upstream(lambda r, c: (200, {"Connection": "close"}, b"%d" % up.effects))
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         recorded = ledger.charge(up, path="/recorded")
         self.pid = ledger.process.pid
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
@@ -354,7 +350,7 @@ class Upstreams(Case):
     def held(self, handler, more="", **kinds):
         """A first call at that upstream; then a repeat, which must be held."""
         up = self.upstream(handler)
-        ledger = self.ledger(route(up, more))
+        ledger = self.ledger(guarded_route(up, more))
         first = ledger.charge(up)
         self.assertEqual(ledger.records()[0]["state"], "in_doubt", kinds)
         again = ledger.charge(up)
@@ -425,7 +421,7 @@ class Upstreams(Case):
             connection.sendall(b"x" * (1000 - sent))
 
         up = self.upstream(trickle)
-        ledger = self.ledger(route(up, "timeout: 300ms"))
+        ledger = self.ledger(guarded_route(up, "timeout: 300ms"))
         first = ledger.charge(up)
         self.assertTrue(first.broken and first.status == 200 and len(first.body) < 1000, first)
         self.assertEqual((ledger.charge(up).slug, up.effects), ("in-doubt", 1))
@@ -443,7 +439,7 @@ class Upstreams(Case):
             return 200, {}, b"other"
 
         up = self.upstream(twice)
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         bodies = [ledger.charge(up).body, ledger.charge(up, path="/other").body, ledger.charge(up).body]
         self.assertEqual((bodies, up.effects), ([b"first", b"other", b"first"], 2))
 

@@ -6,13 +6,9 @@ import subprocess
 import sys
 import threading
 
-from harness import Case, DEADLINE, Gate, SANITIZED, eventually, main, read_answer, read_head, request_bytes
+from harness import Case, DEADLINE, Gate, SANITIZED, eventually, guarded_route, main, read_answer, read_head, request_bytes
 
 MIB = 1024 * 1024
-
-
-def route(upstream, more=""):
-    return f'routes: [ {{ name: charge, match: "POST {upstream.url}/**"{", " + more if more else ""} }} ]'
 
 
 def head_of(client):
@@ -35,7 +31,7 @@ class Clients(Base):
     def test_one_that_does_not_read_its_answer_does_not_stall_the_recording(self):
         big = os.urandom(MIB) * 6
         up = self.upstream(lambda r, c: (200, {}, big))
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         client = self.dial(ledger, SO_RCVBUF=4096)
         client.sendall(request_bytes("POST", up.url + "/x", "x", (), b"{}"))
         eventually(lambda: [r for r in ledger.records() if r["state"] == "completed"], "the record, while nobody reads")
@@ -56,7 +52,7 @@ class Clients(Base):
             connection.sendall(b"half")
 
         up = self.upstream(halves)
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         client = self.dial(ledger)
         client.sendall(request_bytes("POST", up.url + "/x", "x", (), b"{}"))
         head_of(client)
@@ -80,7 +76,7 @@ class Clients(Base):
         up = self.upstream()
         gate = Gate(up.count_up)
         up.handler = gate
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         first = self.in_parallel(lambda: ledger.charge(up))
         gate.wait_for_call()
         raw = request_bytes("POST", up.url + "/v1/charges", "x", {"Content-Type": "application/json"}, b'{"amount":49}')
@@ -94,7 +90,7 @@ class Clients(Base):
 
     def test_pipelined_repeats_are_one_effect(self):
         up = self.upstream()
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         client = self.dial(ledger)
         client.sendall(request_bytes("POST", up.url + "/x", "x", (), b"{}") * 3)
         reader = client.makefile("rb")
@@ -195,7 +191,7 @@ class Clients(Base):
 
     def test_a_program_that_only_knows_http_proxy_is_guarded_and_named(self):
         up = self.upstream()
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         program = ("import sys, urllib.request\n"
                    "request = urllib.request.Request(sys.argv[1], b'{}', {'Content-Type': 'application/json'})\n"
                    "print(urllib.request.urlopen(request).headers['Ledger-Status'])\n")
@@ -211,14 +207,14 @@ class Clients(Base):
 class Requests(Base):
     def test_an_absolute_target_decides_whatever_host_says(self):
         up = self.upstream()
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         answers = [ledger.proxied("POST", up.url + "/x", b"{}", {"Host": host}) for host in ("elsewhere.example", "other.example")]
         self.assertEqual([a.ledger for a in answers], ["executed", "replayed"])
         self.assertEqual(up.requests[0]["Host"], f"127.0.0.1:{up.port}")
 
     def test_a_client_that_stops_in_the_middle_is_told_408_and_claims_nothing(self):
         up = self.upstream()
-        ledger = self.ledger(route(up) + "\nlimits: { header_timeout: 300ms }")
+        ledger = self.ledger(guarded_route(up) + "\nlimits: { header_timeout: 300ms }")
         for started in (f"POST {up.url}/x HTTP/1.1\r\nHost: x\r\n", f"POST {up.url}/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"):
             client = self.dial(ledger)
             client.sendall(started.encode())
@@ -339,7 +335,7 @@ class Upstreams(Base):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly")
 
         up = self.upstream(early)
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         answers = [ledger.proxied("POST", up.url + "/x", b"x" * 500_000) for _ in range(2)]
         self.assertEqual([(a.status, a.body, a.ledger) for a in answers], [(200, b"early", "executed"), (200, b"early", "replayed")])
 
@@ -349,7 +345,7 @@ class Upstreams(Base):
                 connection.sendall(bytes([byte]))
 
         up = self.upstream(trickle)
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         self.assertEqual([ledger.proxied("POST", up.url + "/x", b"{}").body for _ in range(2)], [b"abcde"] * 2)
         self.assertEqual((ledger.proxied("GET", up.url + "/x").body, up.effects), (b"abcde", 2))
 
@@ -358,7 +354,7 @@ class Upstreams(Base):
             connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
 
         up = self.upstream(chunked)
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         for method in ("POST", "GET"):
             answer = ledger.proxied(method, up.url + "/x", b"{}" if method == "POST" else b"", version="1.0")
             self.assertEqual((answer.body, answer["Transfer-Encoding"]), (b"abc", None))

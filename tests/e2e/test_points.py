@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 
-from harness import CRASH_BINARY, DEADLINE, Case, Gate, eventually, main, request_bytes
+from harness import CRASH_BINARY, DEADLINE, Case, Gate, eventually, guarded_route, main, request_bytes
 from storm import Honouring
 
 POINTS = ("before-claim", "claimed", "connected", "sent", "head-received", "body-received", "recorded", "replied")
@@ -30,10 +30,6 @@ class HonouringUpstream:
         return status, {"Content-Type": "application/json"}, body
 
 
-def route(upstream, more=""):
-    return f'routes: [ {{ name: charge, match: "POST {upstream.url}/**"{", " + more if more else ""} }} ]'
-
-
 class Points(Case):
     """Killed there, and started again."""
 
@@ -41,7 +37,7 @@ class Points(Case):
         """A call whose proxy dies at the point; afterwards the proxy runs again."""
         self.shop = HonouringUpstream()
         self.up = self.upstream(self.shop if more else None)
-        self.proxy = self.ledger(route(self.up, more), binary=CRASH_BINARY, env={**os.environ, "LEDGER_CRASH_POINT": point})
+        self.proxy = self.ledger(guarded_route(self.up, more), binary=CRASH_BINARY, env={**os.environ, "LEDGER_CRASH_POINT": point})
         first = self.charge()
         self.assertEqual(self.proxy.process.wait(DEADLINE), -9, "it did not die there")
         self.proxy.popen = {}
@@ -116,7 +112,7 @@ class Points(Case):
 
         may_end = threading.Event()
         self.up = self.upstream(half)
-        self.proxy = self.ledger(route(self.up))
+        self.proxy = self.ledger(guarded_route(self.up))
         raw = request_bytes("POST", self.up.url + "/v1/charges", "x", {"Content-Type": "application/json"}, b'{"amount":49}')
         with socket.create_connection(("127.0.0.1", self.proxy.port), timeout=DEADLINE) as client:
             client.sendall(raw)
@@ -182,7 +178,7 @@ class Points(Case):
 
     def test_the_product_does_not_know_the_switch(self):
         self.up = self.upstream()
-        self.proxy = self.ledger(route(self.up), env={**os.environ, "LEDGER_CRASH_POINT": "claimed"})
+        self.proxy = self.ledger(guarded_route(self.up), env={**os.environ, "LEDGER_CRASH_POINT": "claimed"})
         self.assertEqual((self.charge().status, self.proxy.process.poll()), (200, None))
 
 
@@ -193,8 +189,8 @@ class Waiting(Case):
         shop = HonouringUpstream()
         gate = Gate(shop)
         self.up = self.upstream(gate)
-        one = self.ledger(route(self.up, more))
-        two, three = [self.ledger(route(self.up, more), store=one.store) for _ in range(2)]
+        one = self.ledger(guarded_route(self.up, more))
+        two, three = [self.ledger(guarded_route(self.up, more), store=one.store) for _ in range(2)]
         self.in_parallel(lambda: one.charge(self.up))
         gate.wait_for_call()
         waiting = self.in_parallel(*[lambda: two.charge(self.up)] * 2)
@@ -236,8 +232,8 @@ class Stopped(Case):
         self.with_key = bool(more)
         self.shop = HonouringUpstream()
         self.up = self.upstream(self.shop if more else None)
-        awake = self.ledger(route(self.up, more))
-        asleep = {point: self.ledger(route(self.up, more), store=awake.store, binary=CRASH_BINARY,
+        awake = self.ledger(guarded_route(self.up, more))
+        asleep = {point: self.ledger(guarded_route(self.up, more), store=awake.store, binary=CRASH_BINARY,
                                      env={**os.environ, "LEDGER_CRASH_POINT": point + ":stop"}) for point in self.STOPPED_AT}
         firsts = self.in_parallel(*[lambda p=point: asleep[p].charge(self.up, self.body(p)) for point in self.STOPPED_AT])
         for point, proxy in asleep.items():

@@ -4,11 +4,7 @@ import contextlib
 import socket
 import sqlite3
 
-from harness import Case, DEADLINE, Gate, eventually, main, request_bytes
-
-
-def route(upstream, more=""):
-    return f'routes: [ {{ name: charge, match: "POST {upstream.url}/**"{", " + more if more else ""} }} ]'
+from harness import Case, DEADLINE, Gate, eventually, guarded_route, main, request_bytes
 
 
 @contextlib.contextmanager
@@ -26,7 +22,7 @@ def locked(ledger):
 class Locked(Case):
     def test_a_call_that_cannot_be_recorded_is_not_sent_and_says_that_a_retry_is_safe(self):
         up = self.upstream()
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         with locked(ledger):
             answer = ledger.charge(up)
         problem = answer.json()
@@ -39,7 +35,7 @@ class Locked(Case):
 
     def test_readiness_tells_and_liveness_does_not_depend_on_it(self):
         up = self.upstream()
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         with locked(ledger):
             self.assertEqual(ledger.admin("GET", "/healthz").status, 200)
             told = ledger.admin("GET", "/readyz")
@@ -49,7 +45,7 @@ class Locked(Case):
 
     def test_passing_calls_do_not_need_the_store(self):
         up = self.upstream()
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         with locked(ledger):
             self.assertEqual(ledger.proxied("GET", up.url + "/x").status, 200)
 
@@ -70,7 +66,7 @@ class Locked(Case):
         up = self.upstream()
         gate = Gate(whole)
         up.handler = gate
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         with socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE) as client:
             client.sendall(request_bytes("POST", up.url + "/x", "x", (), b"{}"))
             gate.wait_for_call()
@@ -97,7 +93,7 @@ class Locked(Case):
         up = self.upstream()
         gate = Gate(up.count_up)
         up.handler = gate
-        ledger = self.ledger(route(up))
+        ledger = self.ledger(guarded_route(up))
         raw = request_bytes("POST", up.url + "/x", "x", (), b"{}")
         with socket.create_connection(("127.0.0.1", ledger.port)) as client:
             client.sendall(raw)
@@ -129,8 +125,8 @@ class OwnerDies(Case):
         self.up = self.upstream()
         self.gate = Gate(self.up.count_up)
         self.up.handler = self.gate
-        self.one = self.ledger(route(self.up))
-        self.two = self.ledger(route(self.up), store=self.one.store)
+        self.one = self.ledger(guarded_route(self.up))
+        self.two = self.ledger(guarded_route(self.up), store=self.one.store)
 
     def kill_the_sender(self):
         self.in_parallel(lambda: self.one.charge(self.up))
@@ -190,7 +186,7 @@ class OwnerDies(Case):
 class Memory(Case):
     def test_a_store_in_memory_keeps_the_promise_while_it_lives(self):
         up = self.upstream()
-        ledger = self.ledger(route(up), store="memory:")
+        ledger = self.ledger(guarded_route(up), store="memory:")
         self.assertEqual([ledger.charge(up).ledger for _ in range(3)], ["executed", "replayed", "replayed"])
         self.assertEqual(ledger.stop(), 0)
         ledger.start()
