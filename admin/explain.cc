@@ -18,10 +18,10 @@ std::string would(const Decision& decision) {
 
 // What a call would get that arrives now.
 std::string would(const Found& found, const Policy& policy, const Arrived& event) {
-  auto decision = decide(found.record, policy, event, found.now);
+  auto decision = decide(found.record.get(), policy, event, found.now);
   // An owner that is lost: the record would become in doubt first.
   if (auto* commit = std::get_if<Commit>(&decision))
-    decision = decide(std::move(commit->next), policy, event, found.now);
+    decision = decide(&commit->next, policy, event, found.now);
   return would(decision);
 }
 

@@ -68,11 +68,11 @@ inline Decided decide_call(const Identity& who, const Policy& policy, const Answ
   arrived.method = "POST";
   arrived.url = "https://api.example.com/v1/charges";
   arrived.instance = "an-instance-of-a-proxy";
-  auto claim = decide(std::nullopt, policy, arrived, noon);
+  auto claim = decide(nullptr, policy, arrived, noon);
   Decided made;
   made.claimed = std::get<Execute>(std::move(claim)).next;
   made.claimed.version = made.claimed.claim_version = made.claimed.generation = version;
-  auto settle = decide(made.claimed, policy, Settled{version, Answered{answer}}, noon);
+  auto settle = decide(&made.claimed, policy, Settled{version, Answered{answer}}, noon);
   made.settled = std::get<Commit>(std::move(settle)).next;
   return made;
 }

@@ -78,7 +78,7 @@ void store_batch(benchmark::State& state) {
       auto stood = write_all(**store, std::move(claims));
       for (std::size_t i = 0; i < batch; ++i) {
         auto settle =
-            decide(stood[i], policy, Settled{stood[i].claim_version, Answered{answer}}, noon);
+            decide(&stood[i], policy, Settled{stood[i].claim_version, Answered{answer}}, noon);
         settles[i].id = stood[i].id;
         settles[i].expected_version = stood[i].version;
         settles[i].next = std::get<Commit>(std::move(settle)).next;

@@ -1,4 +1,5 @@
-// The clock that no one can set and that goes on while the machine sleeps; the simulator has its own.
+// The clock that no one can set and that goes on while the machine sleeps; the simulator has its
+// own.
 #include <time.h>
 
 #include "guard/lease.h"

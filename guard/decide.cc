@@ -37,8 +37,7 @@ std::string status_text(const AnswerPtr& answer) {
 
 // A fresh execution: a new generation. What the key has lived through (its age, history and the
 // effects that count towards `max`) stays, unless it had expired.
-Record fresh(const std::optional<Record>& before, const Policy& policy, const Arrived& call,
-             Instant now) {
+Record fresh(const Record* before, const Policy& policy, const Arrived& call, Instant now) {
   Record next;
   if (before) {
     next.created_at = before->created_at;
@@ -136,12 +135,11 @@ std::string why_in_doubt(const Record& record) {
   return "no answer came";
 }
 
-Decision arrived(const std::optional<Record>& found, const Policy& policy, const Arrived& call,
-                 Instant now) {
-  if (!found) return Execute{fresh(std::nullopt, policy, call, now), false};
+Decision arrived(const Record* found, const Policy& policy, const Arrived& call, Instant now) {
+  if (!found) return Execute{fresh(nullptr, policy, call, now), false};
   const Record& record = *found;
   if (record.state != State::in_flight && record.expired(now))
-    return Execute{fresh(std::nullopt, policy, call, now), true};
+    return Execute{fresh(nullptr, policy, call, now), true};
   if (record.state == State::released) return Execute{fresh(found, policy, call, now), false};
 
   if (record.fingerprint != call.identity->fingerprint)
@@ -195,8 +193,7 @@ Decision closed_late(const Record& record, bool timed_out, Instant now) {
   return Commit{std::move(next)};
 }
 
-Decision settled(const std::optional<Record>& found, const Policy& policy, const Settled& event,
-                 Instant now) {
+Decision settled(const Record* found, const Policy& policy, const Settled& event, Instant now) {
   if (!found || found->claim_version != event.claim_version) return Stale{};
   const Record& record = *found;
   // in_doubt: a late answer of the right execution. Anything else is settled already.
@@ -221,16 +218,15 @@ Decision settled(const std::optional<Record>& found, const Policy& policy, const
       event.outcome);
 }
 
-Decision resolved(const std::optional<Record>& found, const Resolved& event, Instant now) {
+Decision resolved(const Record* found, const Resolved& event, Instant now) {
   if (!found || found->state != State::in_doubt) return Stale{};
   if (event.executed) return Commit{completed(*found, event.answer, now, "resolved", "executed")};
   return Commit{released(*found, nullptr, now, "resolved", "not executed")};
 }
 
-// "Not found" may be said too early: of a call that is still on its way, or not yet to be seen. What
-// counts is when it was asked; the answer may have been long in coming.
-Decision probed(const std::optional<Record>& found, const Policy& policy, const Probed& event,
-                Instant now) {
+// "Not found" may be said too early: of a call that is still on its way, or not yet to be seen.
+// What counts is when it was asked; the answer may have been long in coming.
+Decision probed(const Record* found, const Policy& policy, const Probed& event, Instant now) {
   if (!found || found->state != State::in_doubt) return Stale{};
   if (event.result == Probed::Result::happened)
     return Commit{completed(*found, event.answer, now, "probed", event.detail)};
@@ -240,15 +236,14 @@ Decision probed(const std::optional<Record>& found, const Policy& policy, const 
   return Stale{};
 }
 
-Decision lost(const std::optional<Record>& found, const Policy& policy, Instant now) {
+Decision lost(const Record* found, const Policy& policy, Instant now) {
   if (!found || found->state != State::in_flight) return Stale{};
   return Commit{doubted(*found, policy, nullptr, now, "owner_lost", std::string(lost_why))};
 }
 
 }  // namespace
 
-Decision decide(const std::optional<Record>& record, const Policy& policy, const Event& event,
-                Instant now) {
+Decision decide(const Record* record, const Policy& policy, const Event& event, Instant now) {
   return std::visit(Overloaded{
                         [&](const Arrived& e) { return arrived(record, policy, e, now); },
                         [&](const Settled& e) { return settled(record, policy, e, now); },

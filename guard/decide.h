@@ -82,8 +82,8 @@ struct Refuse {
 struct Stale {};  // the fence holds: this event has nothing to say
 using Decision = std::variant<Execute, Replay, Wait, Commit, Refuse, Stale>;
 
-Decision decide(const std::optional<Record>& record, const Policy& policy, const Event& event,
-                Instant now);
+// `record`: nullptr where there is none.
+Decision decide(const Record* record, const Policy& policy, const Event& event, Instant now);
 
 // Is there nobody any more who could settle this record? `owner_alive`: as the store saw it.
 bool owner_lost(const Record& record, bool owner_alive, Instant now);

@@ -233,7 +233,8 @@ Awaitable<> Execution::settle(Outcome outcome) {
   const auto patience = SteadyClock::now() + settle_patience;
   const auto give_up = SteadyClock::now() + late_window;
   for (;;) {
-    auto decision = decide(record_, policy_, Settled{record_.claim_version, outcome}, guard_.now());
+    auto decision =
+        decide(&record_, policy_, Settled{record_.claim_version, outcome}, guard_.now());
     auto* commit = std::get_if<Commit>(&decision);
     if (!commit) break;  // somebody else settled it: the fence holds
     Replace write;

@@ -90,7 +90,8 @@ std::optional<Admission> Guard::recalled(const GuardedCall& call) {
   const auto found = store_.recall(call.identity.id);
   if (!found) return std::nullopt;
   const std::string instance;
-  auto decision = decide(found->record, call.policy, arrived(call, false, instance), store_.now());
+  auto decision =
+      decide(found->record.get(), call.policy, arrived(call, false, instance), store_.now());
   return from_record(call, decision, found->record->counts.attempts);
 }
 
@@ -109,8 +110,8 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
         entry.finish(Shared{*outcome, found.record->fingerprint});
         co_return counted(call, share(*outcome), found.record->counts.attempts);
       }
-    Decision decision =
-        decide(found.record, call.policy, arrived(call, found.owner_alive, instance), found.now);
+    Decision decision = decide(found.record.get(), call.policy,
+                               arrived(call, found.owner_alive, instance), found.now);
 
     Replace write;
     write.id = call.identity.id;
@@ -164,7 +165,7 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
       const auto asked_at = store_.now();
       auto probed = co_await call.ask(*found.record);
       probed.asked_at = asked_at;
-      auto verdict = decide(found.record, call.policy, probed, store_.now());
+      auto verdict = decide(found.record.get(), call.policy, probed, store_.now());
       auto* settled = std::get_if<Commit>(&verdict);
       if (settled == nullptr) continue;
       write.next = std::move(settled->next);
@@ -203,8 +204,8 @@ Awaitable<std::optional<Admission>> Guard::follow(const GuardedCall& call, InFli
   if (auto* failed = std::get_if<StoreFailed>(finding.get())) co_return store_failed(failed->error);
   const auto& found = std::get<LookedUp>(*finding).found;
   const std::string instance;
-  auto decision =
-      decide(found.record, call.policy, arrived(call, found.owner_alive, instance), found.now);
+  auto decision = decide(found.record.get(), call.policy,
+                         arrived(call, found.owner_alive, instance), found.now);
   co_return from_record(call, decision, found.record->counts.attempts);
 }
 

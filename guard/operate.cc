@@ -51,9 +51,9 @@ tl::unexpected<OperateError> not_found() {
 }
 
 // The record, in doubt already where its owner is lost and no proxy has found out yet.
-std::optional<Record> as_it_stands(const Found& found) {
+MaybeRecord as_it_stands(const Found& found) {
   if (!owner_lost(*found.record, found.owner_alive, found.now)) return found.record;
-  auto decision = decide(found.record, Policy(), OwnerLost{}, found.now);
+  auto decision = decide(found.record.get(), Policy(), OwnerLost{}, found.now);
   return std::move(std::get<Commit>(decision).next);
 }
 
@@ -65,7 +65,7 @@ tl::expected<Record, OperateError> operate(Store& store, const Digest& id, Chang
   Found found = std::move(*loaded);
   for (;;) {
     if (!found.record) return not_found();
-    tl::expected<std::optional<Record>, OperateError> next = change(found);
+    tl::expected<MaybeRecord, OperateError> next = change(found);
     if (!next) return tl::unexpected(next.error());
     Replace write;
     write.id = id;
@@ -84,26 +84,24 @@ tl::expected<Record, OperateError> operate(Store& store, const Digest& id, Chang
 
 tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id, bool executed,
                                                   AnswerPtr answer) {
-  return operate(store, id,
-                 [&](const Found& found) -> tl::expected<std::optional<Record>, OperateError> {
-                   const auto record = as_it_stands(found);
-                   auto decision = decide(record, Policy(), Resolved{executed, answer}, found.now);
-                   if (auto* commit = std::get_if<Commit>(&decision))
-                     return std::move(commit->next);
-                   return fail(OperateError::Kind::conflict,
-                               "The record is " + std::string(to_string(record->state)) +
-                                   ", not in_doubt: there is nothing to settle.");
-                 });
+  return operate(store, id, [&](const Found& found) -> tl::expected<MaybeRecord, OperateError> {
+    const auto record = as_it_stands(found);
+    auto decision = decide(record.get(), Policy(), Resolved{executed, answer}, found.now);
+    if (auto* commit = std::get_if<Commit>(&decision)) return std::move(commit->next);
+    return fail(OperateError::Kind::conflict, "The record is " +
+                                                  std::string(to_string(record->state)) +
+                                                  ", not in_doubt: there is nothing to settle.");
+  });
 }
 
 tl::expected<void, OperateError> delete_record(Store& store, const Digest& id) {
-  auto deleted = operate(
-      store, id, [&](const Found& found) -> tl::expected<std::optional<Record>, OperateError> {
+  auto deleted =
+      operate(store, id, [&](const Found& found) -> tl::expected<MaybeRecord, OperateError> {
         if (as_it_stands(found)->state == State::in_flight)
           return fail(
               OperateError::Kind::conflict,
               "The record is in flight: its call is running, and is not forgotten before it ends.");
-        return std::optional<Record>();
+        return MaybeRecord();
       });
   if (!deleted) return tl::unexpected(deleted.error());
   return {};
@@ -114,7 +112,7 @@ tl::expected<void, StoreError> settle_orphans(
   const auto orphans = store.orphans(orphans_a_round);
   if (!orphans) return tl::unexpected(orphans.error());
   for (const auto& record : *orphans) {
-    auto decision = decide(record, policy_of(record), OwnerLost{}, store.now());
+    auto decision = decide(&record, policy_of(record), OwnerLost{}, store.now());
     auto* commit = std::get_if<Commit>(&decision);
     if (!commit) continue;
     Replace write;

@@ -84,6 +84,7 @@ OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const 
   if (in_body)  // that there is a place for it was seen before the claim
     out.body = std::make_shared<const std::string>(*with_body_key(place, head, *out.body, key));
   how.url = &out.url;
+  out.head.reserve(1024);  // most heads fit
   append_forwarded_request(out.head, head, how);
   if (!out.body->empty() || sends_body(head.method))
     append_field(out.head, "Content-Length", out.body->size());

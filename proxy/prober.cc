@@ -82,7 +82,7 @@ Awaitable<> Prober::settle(const Route& route, const Digest& id) {
   auto probed =
       co_await ask(worker_.pool, rule, record.request->probe, insecure, *rule.headers, deadline);
   probed.asked_at = asked_at;
-  auto decision = decide(record, route.policy, probed, store_.now());
+  auto decision = decide(&record, route.policy, probed, store_.now());
   auto* commit = std::get_if<Commit>(&decision);
   if (commit == nullptr) co_return;
   Replace write;

@@ -102,4 +102,30 @@ struct Record {
   bool expired(Instant now) const { return expires_at && *expires_at <= now; }
 };
 
+// A record, or none. It is on the heap, so that queues, callbacks and coroutine frames hand on a
+// pointer; a copy copies the record.
+class MaybeRecord {
+ public:
+  MaybeRecord() = default;
+  MaybeRecord(std::nullopt_t) {}
+  MaybeRecord(Record record) : record_(std::make_unique<Record>(std::move(record))) {}
+  MaybeRecord(const MaybeRecord& other)
+      : record_(other ? std::make_unique<Record>(*other) : nullptr) {}
+  MaybeRecord(MaybeRecord&&) noexcept = default;
+  MaybeRecord& operator=(MaybeRecord other) noexcept {
+    record_ = std::move(other.record_);
+    return *this;
+  }
+
+  explicit operator bool() const { return record_ != nullptr; }
+  Record& operator*() { return *record_; }
+  const Record& operator*() const { return *record_; }
+  Record* operator->() { return record_.get(); }
+  const Record* operator->() const { return record_.get(); }
+  const Record* get() const { return record_.get(); }
+
+ private:
+  std::unique_ptr<Record> record_;
+};
+
 }  // namespace ledger

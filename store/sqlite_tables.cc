@@ -28,8 +28,8 @@ constexpr const char* update_record =
     "first_sent_at = ?18, ownerless_at = ?19, owner = ?20, route = ?21, method = ?22, url = ?23, "
     "agent = ?24, run = ?25, fingerprint = ?26, history = ?27, closed_at = ?28 WHERE seq = ?1";
 
-// What settling a call adds to its row: a line of history, and a time. A claim keeps room for it, so
-// that the row can be written where it stands; one that grows makes its full page split.
+// What settling a call adds to its row: a line of history, and a time. A claim keeps room for it,
+// so that the row can be written where it stands; one that grows makes its full page split.
 constexpr std::size_t settle_room = 48;  // bytes
 
 // `history` must outlive the statement's run.
@@ -217,13 +217,13 @@ Tables::Tables(Connection& db)
 
 // --- records -----------------------------------------------------------------------------------
 
-std::optional<Record> Tables::find(const Digest& id) {
+MaybeRecord Tables::find(const Digest& id) {
   Resetting guard(find_);
   if (!find_.bind(1, id).step()) return std::nullopt;
   return read_record(find_);
 }
 
-std::optional<Record> Tables::find(std::int64_t seq) {
+MaybeRecord Tables::find(std::int64_t seq) {
   Resetting guard(find_seq_);
   if (!find_seq_.bind(1, seq).step()) return std::nullopt;
   return read_record(find_seq_);

@@ -29,8 +29,8 @@ class Tables {
 
   // --- records ---------------------------------------------------------------------------------
   // The whole record.
-  std::optional<Record> find(const Digest& id);
-  std::optional<Record> find(std::int64_t seq);
+  MaybeRecord find(const Digest& id);
+  MaybeRecord find(std::int64_t seq);
   // What a swap must know of a record.
   struct Place {
     std::int64_t seq = 0;

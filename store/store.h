@@ -29,8 +29,7 @@ struct StoreError {
 
 // What a key's place holds, read in one transaction together with the store's clock.
 struct Found {
-  std::optional<Record>
-      record;  // counts as stored; expired records too (the caller judges by `now`)
+  MaybeRecord record;  // counts as stored; expired records too (the caller judges by `now`)
   Instant now{};
   // Of an in_flight record: its instance's lease stands (and its OS lock). Of one that this very
   // replace() claimed: true.
@@ -43,7 +42,7 @@ struct Replace {
   // What to put there; nullopt deletes. version is assigned by the store; claim_version and
   // generation too where they are 0. `counts` and `version` of `next` are not written: counts move
   // by `add` alone, from what is stored (or, with `reset_counts`, from zero).
-  std::optional<Record> next;
+  MaybeRecord next;
   Counts add;
   bool reset_counts = false;
 };

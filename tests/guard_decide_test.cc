@@ -34,7 +34,7 @@ StoredRequestPtr sendable() {
 
 // A key's life, as a store would keep it: versions are assigned, decisions applied.
 struct Key {
-  std::optional<Record> record;
+  MaybeRecord record;
   Policy policy;
   Instant now = t0;
   bool owner_alive = true;
@@ -49,7 +49,7 @@ struct Key {
     call.instance = "instance-1";
     call.owner_alive = owner_alive;
     call.request = request;
-    return decide(record, policy, call, now);
+    return decide(record.get(), policy, call, now);
   }
   Decision arrive() { return arrive(identity('a')); }
 
@@ -67,7 +67,7 @@ struct Key {
   }
   bool settle(Outcome o) { return settle(record->claim_version, std::move(o)); }
   bool settle(std::uint64_t claim, Outcome o) {
-    return apply(decide(record, policy, Settled{claim, std::move(o)}, now));
+    return apply(decide(record.get(), policy, Settled{claim, std::move(o)}, now));
   }
   bool apply(Decision d) {
     auto* c = std::get_if<Commit>(&d);
@@ -245,7 +245,7 @@ TEST_CASE("a lost owner's late answer still settles, as nobody executed since") 
   Key k;
   k.execute();
   const auto claim = k.record->claim_version;
-  CHECK(k.apply(decide(k.record, k.policy, OwnerLost{}, k.now)));
+  CHECK(k.apply(decide(k.record.get(), k.policy, OwnerLost{}, k.now)));
   CHECK(k.settle(claim, Answered{answer(200)}));
   CHECK(k.record->state == State::completed);
 }
@@ -259,7 +259,7 @@ Probed probed(Probed::Result result, Instant asked_at) {
   return event;
 }
 bool probe(Key& k, Probed::Result result, Duration took = 0ms) {
-  return k.apply(decide(k.record, k.policy, probed(result, k.now - took), k.now));
+  return k.apply(decide(k.record.get(), k.policy, probed(result, k.now - took), k.now));
 }
 }  // namespace
 
@@ -307,7 +307,7 @@ TEST_CASE("a probe settles what is in doubt, and nothing else") {
     CHECK(k.record->state == State::in_doubt);
   }
   SUBCASE("a dead proxy's connection is closed") {
-    k.apply(decide(k.record, k.policy, OwnerLost{}, k.now));
+    k.apply(decide(k.record.get(), k.policy, OwnerLost{}, k.now));
     k.now += 20s;
     CHECK(probe(k, Result::not_found));
   }
@@ -386,7 +386,7 @@ TEST_CASE("a person settles what is in doubt, and nothing else") {
   Key k;
   k.execute();
   auto resolve = [&](bool executed, AnswerPtr a = nullptr) {
-    return k.apply(decide(k.record, k.policy, Resolved{executed, a}, k.now));
+    return k.apply(decide(k.record.get(), k.policy, Resolved{executed, a}, k.now));
   };
   CHECK_FALSE(resolve(true));
   k.settle(Unknown{"reset"});
@@ -477,7 +477,7 @@ TEST_CASE("a fresh execution never has an earlier one's upstream key") {
   k.execute();
   const auto key = upstream_key(*k.record);
   k.settle(Answered{answer(200)});
-  k.record.reset();  // deleted by a person
+  k.record = std::nullopt;  // deleted by a person
   k.execute();
   CHECK(upstream_key(*k.record) != key);
 }

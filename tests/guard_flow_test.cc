@@ -112,7 +112,7 @@ struct World {
     return refused ? std::string(refused->problem.slug) : "";
   }
   Record record(int id = 1) {
-    std::optional<Record> found;
+    MaybeRecord found;
     store->load(identity(id, 0).id, [&](auto result) { found = result->record; });
     REQUIRE(found);
     return *found;
@@ -255,7 +255,7 @@ TEST_CASE(
   w.run();
   // Another proxy takes this one for dead.
   const auto record = w.record();
-  auto lost = decide(record, w.policy, OwnerLost{}, w.store->now());
+  auto lost = decide(&record, w.policy, OwnerLost{}, w.store->now());
   w.store->replace({record.id, record.version, std::get<Commit>(lost).next, {}, false},
                    [](auto result) { REQUIRE(result->swapped); });
   w.script.connect_error = "connection refused";
@@ -278,7 +278,8 @@ TEST_CASE(
       w.store->replace({next.id, next.version, next, {}, false},
                        [](auto result) { REQUIRE(result->swapped); });
     };
-    put(std::get<Commit>(decide(w.record(), w.policy, OwnerLost{}, w.store->now())).next);
+    const auto record = w.record();
+    put(std::get<Commit>(decide(&record, w.policy, OwnerLost{}, w.store->now())).next);
     auto again = w.record();
     again.state = State::in_flight;
     again.tainted = true;

@@ -271,7 +271,7 @@ Awaitable<Probed> World::ask(Node& node, int key, const Record& record) {
 
 // --- the store and people ------------------------------------------------------------------------
 
-void World::written(const Digest& id, const std::optional<Record>& record) {
+void World::written(const Digest& id, const MaybeRecord& record) {
   const int key = key_of(id);
   if (tracing_)
     trace("key " + std::to_string(key) + ": record " +

@@ -9,7 +9,7 @@ namespace ledger::sim {
 
 class WatchedStore final : public Store {
  public:
-  using OnWritten = std::function<void(const Digest& id, const std::optional<Record>& record)>;
+  using OnWritten = std::function<void(const Digest& id, const MaybeRecord& record)>;
   WatchedStore(Store& inner, OnWritten on_written)
       : inner_(inner), on_written_(std::move(on_written)) {}
   void stop_watching() { on_written_ = nullptr; }

@@ -69,7 +69,7 @@ class World final : public Surroundings {
   void hold(Node& node);
   void resolve(const Action& action);
   void remove(const Action& action);
-  void written(const Digest& id, const std::optional<Record>& record);
+  void written(const Digest& id, const MaybeRecord& record);
 
   const Scenario& scenario_;
   const bool tracing_;
