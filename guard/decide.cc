@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "fingerprint/text.h"
+
 namespace ledger {
 namespace {
 
@@ -228,8 +230,8 @@ Decision resolved(const std::optional<Record>& found, const Resolved& event, Ins
   return Commit{released(*found, nullptr, now, "resolved", "not executed")};
 }
 
-// "Not found" may be said too early: of a call that is still on its way, or not yet to be seen. What
-// counts is when it was asked; the answer may have been long in coming.
+// "Not found" may be said too early: of a call that is still on its way, or not yet to be seen.
+// What counts is when it was asked; the answer may have been long in coming.
 Decision probed(const std::optional<Record>& found, const Policy& policy, const Probed& event,
                 Instant now) {
   if (!found || found->state != State::in_doubt) return Stale{};
@@ -266,10 +268,8 @@ bool owner_lost(const Record& record, bool owner_alive, Instant now) {
 
 Outcome outcome_of(AnswerPtr answer, const Policy& policy) {
   const bool retry_after =
-      std::any_of(answer->headers.begin(), answer->headers.end(), [](const auto& h) {
-        return std::equal(h.first.begin(), h.first.end(), "retry-after", "retry-after" + 11,
-                          [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
-      });
+      std::any_of(answer->headers.begin(), answer->headers.end(),
+                  [](const auto& h) { return same_text(h.first, "retry-after"); });
   const auto verdict =
       policy.outcomes.of(answer->status, retry_after, !policy.upstream_key.empty());
   if (verdict == Verdict::completed) return Answered{std::move(answer)};
