@@ -94,12 +94,20 @@ void check_answer(const Head& head, bool to_head) {
   check_lines(sent, parser.head());
 }
 
-void check_head(std::string_view text, const Reading& how) {
-  const auto end = text.find("\r\n\r\n");
-  if (end == text.npos) return;
-  text = text.substr(0, end + 4);
+bool has_bare_lf(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i)
-    if (text[i] == '\n' && (i == 0 || text[i - 1] != '\r')) return;  // MessageReader refuses it
+    if (text[i] == '\n' && (i == 0 || text[i - 1] != '\r')) return true;
+  return false;
+}
+
+// `read` is what MessageReader made of `text`.
+void check_head(std::string_view text, const Reading& how, const ReadStream& read) {
+  const auto end = text.find("\r\n\r\n");
+  if (end == text.npos || has_bare_lf(text.substr(0, end))) {
+    CHECK(read.messages.empty());
+    return;
+  }
+  text = text.substr(0, end + 4);
   HeadParser parser(how.side);
   if (parser.parse(text, how.to_head) != ReadError::none) {
     CHECK_FALSE(parser.detail().empty());
@@ -145,9 +153,14 @@ Decoded decode(const std::vector<std::string_view>& pieces, std::size_t max) {
 
 // Takes everything on trust.
 std::string plainly_decoded(std::string_view text) {
+  const auto take_line = [&] {
+    const std::string line(take_to(text, "\r\n"));
+    CHECK(std::all_of(line.begin(), line.end(), is_value_char));
+    return line;
+  };
   std::string body;
   for (;;) {
-    const auto line = std::string(take_to(text, "\r\n"));
+    const auto line = take_line();
     const auto size = std::stoull(line, nullptr, 16);
     if (size == 0) break;
     REQUIRE(size <= text.size());
@@ -155,7 +168,7 @@ std::string plainly_decoded(std::string_view text) {
     text.remove_prefix(size);
     CHECK(take_to(text, "\r\n").empty());
   }
-  while (!take_to(text, "\r\n").empty()) continue;
+  while (!take_line().empty()) continue;
   CHECK(text.empty());
   return body;
 }
@@ -175,6 +188,7 @@ void check_chunks(std::string_view text, unsigned how) {
 
 void check_stream(std::string_view text, unsigned how, Reading reading) {
   const auto whole = read_text(text, reading);
+  check_head(text, reading, whole);
   reading.max = 1 + how;
   CHECK(read_pieces(split(text, how), reading) == whole);
 }
@@ -185,7 +199,6 @@ void check(std::string_view text) {
   const auto how = static_cast<unsigned char>(text[1]);
   text.remove_prefix(2);
   if (letter == 'c') return check_chunks(text, how);
-  check_head(text, reading_of(letter));
   check_stream(text, how, reading_of(letter));
 }
 

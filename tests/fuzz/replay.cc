@@ -96,6 +96,7 @@ int main(int count, char** words) {
       std::ifstream in(file, std::ios::binary);
       if (!in) return std::fprintf(stderr, "%s cannot be read\n", file.c_str()), 1;
       seeds.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+      doing = file;
       run(seeds.back());
     }
   }
