@@ -77,12 +77,15 @@ std::optional<Mounted> mount_target(const std::vector<Mount>& mounts, std::strin
     Mounted mounted{mount.upstream, &mount};
     auto& url = mounted.url;
     if (!rest.empty()) {
-      if (url.path.ends_with('/')) url.path.pop_back();
       // What follows the prefix goes out as the caller spelled it, where the prefix can be told.
       const auto spelled = other_spelling(target.substr(0, mark), path);
-      if (!spelled.empty() && (root || spelled.starts_with(mount.prefix)))
-        url.path_received = url.path + spelled.substr(root ? 0 : mount.prefix.size());
+      const bool told = !spelled.empty() && (root || spelled.starts_with(mount.prefix));
+      auto sent = url.spelled_path();
+      for (auto* base : {&url.path, &sent})
+        if (base->ends_with('/')) base->pop_back();
+      sent += told ? std::string_view(spelled).substr(root ? 0 : mount.prefix.size()) : rest;
       url.path += rest;
+      url.path_received = other_spelling(sent, url.path);
     }
     mounted.url.has_query = mark != std::string_view::npos;
     if (mounted.url.has_query) mounted.url.query = target.substr(mark + 1);

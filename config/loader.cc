@@ -1,4 +1,6 @@
 // ledger.yaml -> Config: YAML, then the table of settings, then what only the whole file can tell.
+#include <yaml-cpp/eventhandler.h>
+
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -112,6 +114,39 @@ void read_document(Reader& in, const YAML::Node& document, Config& config) {
   check_default_retry(in, top, config);
 }
 
+// Counts documents. YAML::LoadAll would load them, and never end where a comma stands between them.
+struct Documents : YAML::EventHandler {
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    ++count;
+    at = mark;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+  int count = 0;
+  YAML::Mark at;  // of the last one
+};
+
+void refuse_second_document(Reader& in, const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  Documents seen;
+  while (seen.count < 2 && parser.HandleNextDocument(seen)) continue;
+  if (seen.count > 1)
+    in.fail(seen.at,
+            "a second document (`---`, or text behind the end of the first); put everything in "
+            "one");
+}
+
 std::vector<ConfigError> whole_file(const std::string& file, std::string message) {
   return {ConfigError{file, 0, 0, std::move(message)}};
 }
@@ -124,10 +159,9 @@ tl::expected<Config, std::vector<ConfigError>> parse_config(std::string_view tex
   Reader in(file, env);
   Config config = default_config();
   try {
-    const auto documents = YAML::LoadAll(std::string(text));
-    if (documents.size() > 1)
-      in.fail(documents[1].Mark(), "a second document (`---`); put everything in one");
-    if (!documents.empty()) read_document(in, documents.front(), config);
+    const std::string whole(text);
+    refuse_second_document(in, whole);
+    read_document(in, YAML::Load(whole), config);
   } catch (const YAML::Exception& failure) {
     in.fail(failure.mark, syntax_error(failure));
   }

@@ -1,4 +1,4 @@
-// Small ASCII text helpers of this room.
+// Small ASCII text helpers.
 #pragma once
 
 #include <algorithm>

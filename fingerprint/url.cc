@@ -16,6 +16,13 @@ int encoded_octet(std::string_view text, std::size_t at) {
   return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
+// Whether a hex digit behind `text` would make an encoded octet of the malformed "%" at its end:
+// whoever decodes the path after us would find another one there than we did.
+bool ends_in_open_escape(std::string_view text) {
+  if (!text.empty() && hex_value(text.back()) >= 0) text.remove_suffix(1);
+  return text.ends_with('%');
+}
+
 // RFC 3986 section 6.2.2.2: decodes what need not be encoded, and spells the rest alike.
 std::string normalise_encoding(std::string_view path) {
   std::string out;
@@ -26,8 +33,10 @@ std::string normalise_encoding(std::string_view path) {
       out += path[i];
       continue;
     }
-    if (is_unreserved(static_cast<unsigned char>(octet)))
-      out += static_cast<char>(octet);
+    const auto c = static_cast<char>(octet);
+    if (is_unreserved(static_cast<unsigned char>(c)) &&
+        !(hex_value(c) >= 0 && ends_in_open_escape(out)))
+      out += c;
     else
       append_octet(out, static_cast<unsigned char>(octet));
     i += 2;
@@ -142,16 +151,8 @@ std::string other_spelling(std::string_view path, std::string_view normalised) {
 }
 
 std::string percent_encode(std::string_view text) {
-  constexpr char hex[] = "0123456789ABCDEF";
   std::string out;
-  for (const char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-        c == '.' || c == '_' || c == '~')
-      out += c;
-    else
-      ((out += '%') += hex[u >> 4]) += hex[u & 15];
-  }
+  append_encoded(out, text);
   return out;
 }
 

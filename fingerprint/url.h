@@ -34,7 +34,7 @@ struct Url {
 tl::expected<Url, std::string> parse_url(std::string_view text);
 
 // RFC 3986 6.2.2: decodes percent-encoded unreserved octets, upper-cases the hex of the others,
-// removes dot segments. "" becomes "/". A malformed "%" stays as it is.
+// removes dot segments. "" becomes "/". A malformed "%" stays as it is, and malformed.
 std::string normalise_path(std::string_view path);
 
 // `path`, where it is `normalised` but for its percent-encoding; else "".

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "fingerprint/text.h"
+
 namespace ledger {
 namespace {
 
@@ -260,10 +262,8 @@ bool owner_lost(const Record& record, bool owner_alive, Instant now) {
 
 Outcome outcome_of(AnswerPtr answer, const Policy& policy) {
   const bool retry_after =
-      std::any_of(answer->headers.begin(), answer->headers.end(), [](const auto& h) {
-        return std::equal(h.first.begin(), h.first.end(), "retry-after", "retry-after" + 11,
-                          [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
-      });
+      std::any_of(answer->headers.begin(), answer->headers.end(),
+                  [](const auto& h) { return same_text(h.first, "retry-after"); });
   const auto verdict =
       policy.outcomes.of(answer->status, retry_after, !policy.upstream_key.empty());
   if (verdict == Verdict::completed) return Answered{std::move(answer)};

@@ -251,7 +251,10 @@ TEST_CASE("text that is not YAML is refused where it breaks") {
   refused("a: [1", "1:1", "not YAML");
   refused("listen: 127.0.0.1:1\n bad: 2", "2:5", "not YAML");
   refused("routes:\n  - match: * https://h/x", "2:13", "in quotes");
-  refused("listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:2", "3:1", "second document");
+  refused("listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:2", "2:1", "second document");
+  // JSON's comma behind the last value; yaml-cpp would find documents there without end.
+  refused("{listen: \"127.0.0.1:1\"},", "1:24", "behind the end of the first");
+  refused(", listen: 127.0.0.1:1", "1:1", "behind the end of the first");
 }
 
 TEST_CASE("all mistakes are reported at once, in the order of the file") {

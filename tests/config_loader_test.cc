@@ -253,6 +253,22 @@ mounts:
   CHECK(at("") == "none");
 }
 
+TEST_CASE("what follows a mount goes below its upstream, whatever the spelling of both") {
+  const auto config = load("mounts: {/a: \"http://up/%7Eb/\", /c: \"http://up/c\"}");
+  const auto at = [&](const char* target) {
+    const auto mounted = mount_target(config.mounts, target);
+    REQUIRE(mounted);
+    CHECK(normalise_path(mounted->url.spelled_path()) == mounted->url.path);
+    return mounted->url.to_string();
+  };
+  CHECK(at("/a") == "http://up/%7Eb/");
+  CHECK(at("/a/x?y") == "http://up/%7Eb/x?y");
+  CHECK(at("/a/%78") == "http://up/%7Eb/%78");
+  CHECK(at("/%61/%78") == "http://up/%7Eb/x");
+  // Dot segments that come to light only when decoded twice do not lead out of it.
+  CHECK(at("/c/x/../%%32%65%%32%65/y") == "http://up/c/%%32e%%32e/y");
+}
+
 TEST_CASE("without a catch-all an unmounted path has no upstream") {
   const auto config = load("mounts: {/stripe: https://api.stripe.com}");
   CHECK(mount_target(config.mounts, "/stripe/x"));

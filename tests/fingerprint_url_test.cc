@@ -93,6 +93,8 @@ TEST_CASE("a path is normalised as RFC 3986 section 6.2.2 says") {
   CHECK(normalise_path("/...") == "/...");
   CHECK(normalise_path("/.a/..b") == "/.a/..b");
   CHECK(normalise_path("/100%/%zz/%4") == "/100%/%zz/%4");  // malformed stays
+  // and stays malformed: an upstream that decodes must not find what was not there
+  CHECK(normalise_path("/%%32%65%2%65/%%32g%67") == "/%%32e%2%65/%%32gg");
   CHECK(normalise_path("/Case") == "/Case");
 }
 

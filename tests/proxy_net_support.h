@@ -3,6 +3,7 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <sys/socket.h>
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -76,8 +77,16 @@ struct Ends {
     acceptor.accept(ours);
     peer.set_option(tcp::no_delay(true));
   }
+  Ends(Socket one, Socket other) : ours(std::move(one)), peer(std::move(other)) {}
   Socket ours, peer;
 };
+
+// Ends without TCP: for so many connections that their ports would run out.
+inline Ends local_ends(asio::io_context& context) {
+  int ends[2] = {};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  return {Socket(context, tcp::v4(), ends[0]), Socket(context, tcp::v4(), ends[1])};
+}
 
 struct Pair {
   explicit Pair(Loop& loop) : Pair(loop, Ends(loop.context)) {}
@@ -157,7 +166,7 @@ inline Awaitable<> read_everything(MessageReader& reader, Reading how, ReadStrea
 // Sends `pieces` one after the other, each read before the next one goes out, then FIN.
 inline ReadStream read_pieces(const std::vector<std::string_view>& pieces, Reading how = {}) {
   Loop loop;
-  Pair pair(loop);
+  Pair pair(loop, local_ends(loop.context));
   MessageReader reader(pair.stream, how.side, how.head_max);
   ReadStream result;
   bool done = false;

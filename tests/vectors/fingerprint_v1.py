@@ -149,10 +149,11 @@ def pairs_text(found, ignored):
 
 def normal_path(path):
     def encoding(match):
-        octet = bytes.fromhex(match[1])
-        return octet.decode() if re.fullmatch(rb"[A-Za-z0-9._~-]", octet) else match[0].upper()
+        malformed, octet = match[1] or "", bytes.fromhex(match[2])
+        unreserved = rb"[G-Zg-z._~-]" if malformed else rb"[A-Za-z0-9._~-]"
+        return malformed + (octet.decode() if re.fullmatch(unreserved, octet) else "%" + match[2].upper())
     segments = []
-    path = re.sub("%([0-9A-Fa-f]{2})", encoding, path)
+    path = re.sub("(%[0-9A-Fa-f]?)?%([0-9A-Fa-f]{2})", encoding, path)
     for segment in path.split("/")[1:]:
         if segment == ".." and segments:
             segments.pop()
