@@ -146,6 +146,10 @@ Awaitable<Transfer> Stream::read_some(asio::mutable_buffer buffer) {
   // Asio waits for an event after it has read an end, and none follows: ends are remembered here.
   if (ended_) co_return Transfer{ended_};
   const Pending pending(*this);
+  // What is ready goes first: by the next turn of the loop bytes have come that a read at once would
+  // only have looked for, and what comes in parts has gathered.
+  co_await asio::post(get_executor(), asio::use_awaitable_t<Executor>{});
+  if (!socket_.is_open()) co_return Transfer{asio::error::operation_aborted};
   Transfer got;
   if (tls_) {
     std::tie(got.error, got.bytes) = co_await tls_->async_read_some(buffer, use_result);
