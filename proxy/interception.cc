@@ -85,16 +85,21 @@ std::shared_ptr<const Leaf> Interception::leaf(std::string host,
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   if (!is_host_name(host)) return nullptr;
   const std::lock_guard lock(mutex_);
-  auto& entry = leaves_[host];
-  entry.used = ++uses_;
+  if (const auto place = places_.find(host); place != places_.end()) {
+    leaves_.splice(leaves_.begin(), leaves_, place->second);
+  } else {
+    leaves_.push_front({host, nullptr});
+    places_.emplace(leaves_.front().host, leaves_.begin());
+  }
+  auto& entry = leaves_.front();
   if (entry.leaf && now < entry.leaf->expires_at - renewed_before) return entry.leaf;
   auto made = std::make_shared<const Leaf>(authority_->sign(host, now));
   entry.leaf = made;
   metrics_.certificates_signed.fetch_add(1, std::memory_order_relaxed);
-  if (leaves_.size() > hosts_max)
-    leaves_.erase(std::min_element(
-        leaves_.begin(), leaves_.end(),
-        [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+  if (leaves_.size() > hosts_max) {
+    places_.erase(leaves_.back().host);
+    leaves_.pop_back();
+  }
   return made;
 }
 

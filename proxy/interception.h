@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/ssl/context.hpp>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -37,8 +38,8 @@ class Interception {
 
  private:
   struct Entry {
+    std::string host;
     std::shared_ptr<const Leaf> leaf;
-    std::uint64_t used = 0;  // by uses_
   };
   static int choose_certificate(SSL* ssl, void* self);
 
@@ -46,8 +47,8 @@ class Interception {
   asio::ssl::context context_;
   Metrics& metrics_;
   mutable std::mutex mutex_;  // held while signing: two clients of one new host need it once
-  std::unordered_map<std::string, Entry> leaves_;
-  std::uint64_t uses_ = 0;
+  std::list<Entry> leaves_;   // the one used last is the first
+  std::unordered_map<std::string_view, std::list<Entry>::iterator> places_;  // by Entry::host
 };
 
 // What a client's first bytes in a tunnel are.
