@@ -74,5 +74,7 @@ not requests/s. A goal is judged by medians; where the spreads of two rows overl
 
 Node + Redis is an analogue, not the library: `bench/node_redis.js`, an idempotency layer by hand in the shape of Powertools', over Redis with `appendfsync always`; both its processes count.
 
+Where the time goes, what stands between us and the goals that are not met, and what was tried: [profile.md](profile.md).
+
 """
     return head + "\n".join(map(row_text, rows)) + (f"\n{growth}" if growth else "")
