@@ -5,9 +5,9 @@
 namespace ledger {
 namespace {
 
-constexpr std::size_t answer_max = 256 * 1024;         // bytes; a longer one is read each time
-constexpr std::size_t generation_bytes = 1024 * 1024;  // of a shard: 32 MiB in all
-constexpr std::size_t entry_bytes = 1024;              // what an entry costs beside the body
+constexpr std::size_t answer_max = 64 * 1024;         // bytes; a longer one is read each time
+constexpr std::size_t generation_bytes = 256 * 1024;  // of a shard: 8 MiB in all
+constexpr std::size_t entry_bytes = 2048;             // what an entry costs beside the body
 // No longer than attempts are counted in memory: the counts of an entry stay as they were read.
 constexpr std::chrono::seconds age_max{55};
 

@@ -128,12 +128,12 @@ TEST_CASE("memory is bounded: what was asked for long ago is forgotten") {
   RecordCache cache(std::move(marks));
   Found found{Record{}, house.clock.now(), false};
   found.record->state = State::completed;
-  found.record->answer = answer_of(std::string(100 * 1024, 'x'));
+  found.record->answer = answer_of(std::string(50 * 1024, 'x'));
   std::size_t kept = 0;
   for (std::uint64_t i = 0; i < 1000; ++i) cache.put(id_of(i), cache.mark(id_of(i)), found);
   for (std::uint64_t i = 0; i < 1000; ++i) kept += cache.get(id_of(i)) != nullptr;
   CHECK(kept > 0);
-  CHECK(kept <= 32 * 10);  // ten to a generation of each shard
+  CHECK(kept <= 32 * 5);  // five to a generation of each shard
 }
 
 TEST_CASE("while a change is under way, or its process died in it, nothing is recalled or kept") {
