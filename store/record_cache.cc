@@ -8,7 +8,8 @@ namespace {
 constexpr std::size_t answer_max = 64 * 1024;         // bytes; a longer one is read each time
 constexpr std::size_t generation_bytes = 256 * 1024;  // of a shard: 8 MiB in all
 constexpr std::size_t entry_bytes = 2048;             // what an entry costs beside the body
-// No longer than attempts are counted in memory: the counts of an entry stay as they were read.
+// Less than attempts are counted in memory (guard/attempts.h): an entry's counts stay as they were
+// read.
 constexpr std::chrono::seconds age_max{55};
 
 }  // namespace
