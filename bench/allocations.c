@@ -1,5 +1,6 @@
 /* Preloaded into the proxy by tests/cost_guard.py: counts allocations, of all threads, in the first 8 bytes of the file
-   $LEDGER_ALLOCATIONS, which is shared. glibc's own entry points are called, so nothing here is found by dlsym. */
+   $LEDGER_ALLOCATIONS, which is shared. glibc's own entry points are called, so nothing here is found by dlsym, and the
+   program's allocator is not used at all (its operator new neither: preload libstdc++ after this). */
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@ extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
 
 static atomic_ulong none;
 static atomic_ulong *counter = &none;
@@ -30,6 +32,7 @@ void *calloc(size_t many, size_t size) { return count(), __libc_calloc(many, siz
 void *realloc(void *old, size_t size) { return count(), __libc_realloc(old, size); }
 void *aligned_alloc(size_t alignment, size_t size) { return count(), __libc_memalign(alignment, size); }
 void *memalign(size_t alignment, size_t size) { return count(), __libc_memalign(alignment, size); }
+void free(void *old) { __libc_free(old); }
 int posix_memalign(void **made, size_t alignment, size_t size) {
   *made = (count(), __libc_memalign(alignment, size));
   return *made ? 0 : 12;

@@ -99,7 +99,7 @@ def allocations():
     with tempfile.NamedTemporaryFile() as shared:
         shared.write(bytes(8))
         shared.flush()
-        proxy = Proxy([], {"LD_PRELOAD": ALLOCATIONS, "LEDGER_ALLOCATIONS": shared.name})
+        proxy = Proxy([], {"LD_PRELOAD": f"{ALLOCATIONS}:libstdc++.so.6", "LEDGER_ALLOCATIONS": shared.name})
         try:
             page = mmap.mmap(shared.fileno(), 8)
 
