@@ -18,6 +18,7 @@
 #include "store/sqlite_reader.h"
 #include "store/sqlite_replace.h"
 #include "store/sqlite_schema.h"
+#include "store/sqlite_vfs.h"
 #include "store/sqlite_writer.h"
 
 namespace ledger {
@@ -64,11 +65,12 @@ tl::expected<void, StoreError> prepare_place(const std::string& path, bool creat
 
 tl::expected<std::unique_ptr<Connection>, StoreError> connect(const std::string& path,
                                                               const SqliteOptions& options) {
-  auto opened = Connection::open(path, options.create, options.busy_wait,
-                                 options.vfs.empty() ? nullptr : options.vfs.c_str());
+  auto opened =
+      Connection::open(path, options.create, options.busy_wait, sqlite::gathering_vfs(options.vfs));
   if (!opened) return refuse(words_for(opened.error(), path));
   Connection& db = **opened;
   db.exec("PRAGMA trusted_schema = OFF");
+  db.exec("PRAGMA cache_spill = OFF");  // store/sqlite_vfs.h needs it
   // Checkpoints have a thread of their own.
   db.exec("PRAGMA wal_autocheckpoint = 0");
   db.exec(options.full_durability ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
@@ -89,7 +91,7 @@ void tune_writer(Connection& db, const SqliteOptions& options) {
   // The index on id is hit at random: what is hot of it should not be read again and again.
   db.exec("PRAGMA cache_size = -32768");
   // A log that once grew long is cut when it begins anew.
-  db.exec("PRAGMA journal_size_limit = 67108864");
+  db.exec("PRAGMA journal_size_limit = 134217728");
   // Deleted content is overwritten only where the page is written anyway.
   db.exec("PRAGMA secure_delete = FAST");
   if (options.pages_max)

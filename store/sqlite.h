@@ -25,7 +25,7 @@ struct SqliteOptions {
 
   // For tests.
   std::chrono::milliseconds counts_delay{25};  // how long count() may wait to be written
-  std::uint64_t checkpoint_bytes = std::uint64_t{8} << 20;
+  std::uint64_t checkpoint_bytes = std::uint64_t{16} << 20;
   // For other processes' locks: long enough for their commits, short against the 10 s of a lease.
   std::chrono::milliseconds busy_wait{5000};
   std::string vfs;              // SQLite VFS to open with; empty: the system's

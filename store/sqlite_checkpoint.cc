@@ -4,25 +4,32 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 namespace ledger::sqlite {
 namespace {
 
-// What a checkpoint writes before the kernel is told to put it on the disk. Left to the fsync at
-// its end, all of it would go there at once, and the commits beside it would wait behind that.
-constexpr ssize_t portion_bytes = ssize_t{256} << 10;
+// What a checkpoint writes before it has the disk take that in. Left to the fsync at its end, all
+// of it would go there at once, and the commits beside it would wait behind that.
+constexpr ssize_t portion_bytes = ssize_t{64} << 10;
+// So much may be left to the writer to copy, between two of its transactions.
+constexpr std::uint64_t small_rest_bytes = std::uint64_t{512} << 10;
+constexpr int rounds_max = 4;
+constexpr std::uint64_t frame_header_bytes = 24;
+
 thread_local bool checkpointing = false;
 
-// SQLite's pwrite64(). The disk's work is begun here and not waited for: a wait would take a write
-// error off the descriptor, and the fsync would not report it (sync_file_range(2), and Linux's
-// errseq_t).
+// SQLite's pwrite64(). An error of the disk that is told here is not told again by the fsync
+// (sync_file_range(2); Linux's errseq_t), so it is the write that fails: the log is kept.
 ssize_t write_in_portions(int fd, const void* data, std::size_t size, off64_t offset) {
   const ssize_t written = pwrite64(fd, data, size, offset);
   static thread_local ssize_t waiting = 0;
-  if (checkpointing && written > 0 && (waiting += written) >= portion_bytes) {
-    waiting = 0;
-    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-  }
-  return written;
+  if (!checkpointing || written <= 0 || (waiting += written) < portion_bytes) return written;
+  waiting = 0;
+  constexpr unsigned take_in =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  const bool failed = sync_file_range(fd, 0, 0, take_in) != 0;
+  return failed && (errno == EIO || errno == ENOSPC || errno == EDQUOT) ? -1 : written;
 }
 
 // A VFS of our own could not do it: it would not know the file's descriptor, and to open the file
@@ -47,6 +54,7 @@ Checkpointer::Checkpointer(std::unique_ptr<Connection> db, Settings settings, St
       restart_wal_(std::move(restart_wal)),
       db_(std::move(db)) {
   replace_pwrite();
+  page_bytes_ = static_cast<std::uint64_t>(db_->number("PRAGMA page_size"));
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -81,13 +89,27 @@ void Checkpointer::loop() {
       if (stopping_) return;
       bytes = std::exchange(asked_bytes_, 0);
     }
-    const int code =
-        sqlite3_wal_checkpoint_v2(db_->raw(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-    metrics_.checkpoints.fetch_add(1, std::memory_order_relaxed);
-    if (code != SQLITE_OK && code != SQLITE_BUSY)  // busy: another process is at it
-      metrics_.checkpoint_failures.fetch_add(1, std::memory_order_relaxed);
-    if (bytes >= settings_.long_bytes) restart_wal_();
+    // What is committed while a checkpoint runs is the rest that the writer will have to copy.
+    const bool restart = bytes >= settings_.long_bytes;
+    int rounds = restart ? rounds_max : 1;
+    while (checkpoint() > small_rest_bytes && --rounds > 0) {
+    }
+    if (restart) restart_wal_();
   }
+}
+
+// Copies what the log holds. Returns how much was committed meanwhile, in bytes of log.
+std::uint64_t Checkpointer::checkpoint() {
+  int frames = 0;
+  const int code =
+      sqlite3_wal_checkpoint_v2(db_->raw(), "main", SQLITE_CHECKPOINT_PASSIVE, &frames, nullptr);
+  metrics_.checkpoints.fetch_add(1, std::memory_order_relaxed);
+  if (code != SQLITE_OK && code != SQLITE_BUSY)  // busy: another process is at it
+    metrics_.checkpoint_failures.fetch_add(1, std::memory_order_relaxed);
+  if (code != SQLITE_OK) return 0;
+  const auto now = metrics_.wal_bytes.load(std::memory_order_relaxed);
+  const auto then = static_cast<std::uint64_t>(frames) * (page_bytes_ + frame_header_bytes);
+  return now > then ? now - then : 0;
 }
 
 }  // namespace ledger::sqlite

@@ -146,6 +146,41 @@ TEST_CASE("one record that does not fit does not take the others of its batch do
   }
 }
 
+TEST_CASE("a transaction goes to the log in one write, one of many pages in few") {
+  DiskHouse house;
+  auto store = house.open();
+  swapped(replace_now(*store, claim(id_of(1), store->now())));
+  house.disk.log_writes = 0;
+  const auto before = swapped(replace_now(*store, claim(id_of(2), store->now())));
+  CHECK(house.disk.log_writes == 1);
+  const auto body = std::string(1'000'000, 'x');  // 244 pages
+  swapped(replace_now(*store, settle(before, body, store->now())));
+  CHECK(house.disk.log_writes > 2);
+  CHECK(house.disk.log_writes < 16);
+  CHECK(load_now(*store, id_of(2))->record->answer->body == body);
+}
+
+TEST_CASE("nothing of a transaction that failed comes out over another process's") {
+  DiskHouse house;
+  auto one = house.open(), other = house.open();
+  for (const auto& body : {std::string(100, 'x'), std::string(1'000'000, 'x')}) {
+    const auto unlucky = id_of(body.size()), lucky = id_of(body.size() + 1);
+    const auto before = swapped(replace_now(*one, claim(unlucky, one->now())));
+    house.disk.fail_log_writes = SQLITE_FULL;
+    CHECK(!replace_now(*one, settle(before, body, one->now())));
+    house.disk.fail_log_writes = SQLITE_OK;
+    const auto theirs = swapped(replace_now(*other, claim(lucky, other->now())));
+    swapped(replace_now(*one, settle(before, body, one->now())));
+    swapped(replace_now(*other, settle(theirs, body, other->now())));
+  }
+  one.reset();
+  other.reset();
+  auto store = house.open();
+  const auto all = store->scan({});
+  CHECK(all->records.size() == 4);
+  for (const auto& record : all->records) CHECK(record.state == State::completed);
+}
+
 TEST_CASE("a load does not wait for an fsync") {
   DiskHouse house;
   auto store = house.open();

@@ -21,12 +21,14 @@ class FaultVfs {
 
   void reset() {
     fail_log_writes = fail_log_syncs = SQLITE_OK;
+    log_writes = 0;
     hold_syncs(false);
   }
 
   // What writes to and syncs of the log answer: SQLITE_OK or an error.
   std::atomic<int> fail_log_writes{SQLITE_OK};
   std::atomic<int> fail_log_syncs{SQLITE_OK};
+  std::atomic<int> log_writes{0};  // that succeeded
 
   // While held, a sync of the log does not return.
   void hold_syncs(bool hold) {
@@ -75,7 +77,9 @@ class FaultVfs {
     };
     methods_.xWrite = [](sqlite3_file* f, const void* from, int size, sqlite3_int64 at) {
       const int fault = self(f)->is_log ? get().fail_log_writes.load() : SQLITE_OK;
-      return fault ? fault : real(f)->pMethods->xWrite(real(f), from, size, at);
+      if (fault) return fault;
+      if (self(f)->is_log) ++get().log_writes;
+      return real(f)->pMethods->xWrite(real(f), from, size, at);
     };
     methods_.xTruncate = [](sqlite3_file* f, sqlite3_int64 size) {
       return real(f)->pMethods->xTruncate(real(f), size);
