@@ -14,9 +14,11 @@ namespace ledger {
 
 class Attempts {
  public:
-  // A call asked for the key; which attempt is it? `stored`: the store's count without this one.
+  // A call asked for the key; which attempt is it? `stored`: the store's count without this one, as
+  // far as it is known.
   std::uint64_t next(const Digest& id, std::uint64_t stored);
-  // As next(), for a key whose counts began anew with this call.
+  // The key's counts began anew with a call that the store has counted. Takes no memory: most keys
+  // are asked for once.
   std::uint64_t first(const Digest& id);
 
  private:
@@ -27,7 +29,7 @@ class Attempts {
     std::unordered_map<Digest, std::uint64_t> young, old;
     SteadyClock::time_point rotated{};
   };
-  std::uint64_t& place(Shard& shard, const Digest& id);
+  Shard& shard_of(const Digest& id) { return shards_[id[30] % shards_.size()]; }
   std::array<Shard, 16> shards_;
 };
 

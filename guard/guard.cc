@@ -187,18 +187,20 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
 Awaitable<std::optional<Admission>> Guard::follow(const GuardedCall& call, InFlight::WorkPtr work,
                                                   SteadyClock::time_point deadline) {
   const auto& mine = call.identity.fingerprint;
+  constexpr std::uint64_t leader = 1;  // attempts before this one, at least
   if (auto theirs = InFlight::executing(work)) {
-    if (*theirs != mine) co_return counted(call, Refused{problem::key_reused(State::in_flight)}, 0);
+    if (*theirs != mine)
+      co_return counted(call, Refused{problem::key_reused(State::in_flight)}, leader);
     if (call.policy.on_in_flight == OnInFlight::refuse)
-      co_return counted(call, Refused{problem::in_flight()}, 0);
+      co_return counted(call, Refused{problem::in_flight()}, leader);
   }
   metrics_.waiters.fetch_add(1, std::memory_order_relaxed);
   const auto finding = co_await InFlight::wait(std::move(work), deadline);
   metrics_.waiters.fetch_sub(1, std::memory_order_relaxed);
 
-  if (!finding) co_return counted(call, Refused{problem::in_flight()}, 0);
+  if (!finding) co_return counted(call, Refused{problem::in_flight()}, leader);
   if (auto* shared = std::get_if<Shared>(finding.get())) {
-    if (shared->fingerprint == mine) co_return counted(call, share(shared->outcome), 0);
+    if (shared->fingerprint == mine) co_return counted(call, share(shared->outcome), leader);
     co_return std::nullopt;  // another call under this explicit key: the record decides
   }
   if (auto* failed = std::get_if<StoreFailed>(finding.get())) co_return store_failed(failed->error);

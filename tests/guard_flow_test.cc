@@ -181,6 +181,7 @@ TEST_CASE("another call under a key in flight is refused at once") {
   w.call(1, 2);
   w.run_to(1);
   CHECK(w.slug(0) == "key-reused");
+  CHECK(std::get<Refused>(w.admissions[0]).attempt == 2);
   w.script.open = true;
   w.script.gate->notify();
   w.run_to(2);
