@@ -8,6 +8,7 @@
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -26,8 +27,9 @@ using ErrorCode = boost::system::error_code;
 using Executor = asio::io_context::executor_type;
 template <class T = void>
 using Awaitable = asio::awaitable<T, Executor>;
-// Operations answer with (ErrorCode, ...): operating errors are values, not exceptions.
-constexpr asio::as_tuple_t<asio::use_awaitable_t<Executor>> use_result{};
+// Operations answer with (ErrorCode, ...): operating errors are values, not exceptions. Deferred:
+// the coroutine that awaits one is the only coroutine there is.
+constexpr asio::as_tuple_t<asio::deferred_t> use_result{};
 
 // Waits for a callback that may come from any thread; resumes on the awaiting coroutine's executor.
 // `start` is called with the callback to invoke exactly once.

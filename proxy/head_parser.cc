@@ -125,7 +125,9 @@ class HeadParser::Parser : public http::basic_parser<isRequest> {
       return;
     }
     to_.head_.fields.push_back({view(name), trim_ows(view(value))});
-    to_.head_.kinds.push_back(kind_of(field, view(name)));
+    const auto kind = kind_of(field, view(name));
+    to_.head_.kinds.push_back(kind);
+    to_.head_.seen |= 1U << static_cast<unsigned>(kind);
   }
   void on_header_impl(ErrorCode& error) override {
     error = {};
@@ -205,10 +207,11 @@ ReadError HeadParser::parse_fields() {
 ReadError HeadParser::check_host() {
   if (side_ == MessageReader::Side::responses) return ReadError::none;
   std::size_t hosts = 0;
-  for (std::size_t i = 0; i < head_.fields.size(); ++i)
+  for (std::size_t i = 0; head_.has(FieldKind::host) && i < head_.fields.size(); ++i)
     if (head_.kinds[i] == FieldKind::host) {
       if (!is_host(head_.fields[i].value))
         return fail(ReadError::malformed, "a Host that is not one");
+      head_.host = head_.fields[i].value;
       ++hosts;
     }
   if (hosts > 1) return fail(ReadError::malformed, "two Host fields");

@@ -40,16 +40,19 @@ enum class FieldKind : std::uint8_t {
 struct Head {
   // Request: method, target. Response: status, reason.
   std::string_view method, target, reason;
+  std::string_view host;  // request: Host; empty where absent
   int status = 0;
   int version = 11;                // 10 or 11
   std::vector<HeaderView> fields;  // in order, values trimmed; names as received
   std::vector<FieldKind> kinds;    // of each field
   Framing framing = Framing::none;
   std::uint64_t content_length = 0;  // Framing::length
+  unsigned seen = 0;                 // the kinds that there are: has()
   bool keep_alive = true;            // as the peer said (RFC 9112 section 9.3)
   bool expect_continue = false;      // request: Expect: 100-continue
   bool upgrade = false;  // Connection: upgrade with an Upgrade field (request, or a 101)
 
+  bool has(FieldKind kind) const { return (seen >> static_cast<unsigned>(kind) & 1) != 0; }
   // The first field of that name, compared without case; empty where absent.
   std::string_view get(std::string_view name) const;
   bool has(std::string_view name) const;
@@ -98,16 +101,19 @@ class MessageReader {
   // CR, white space before a colon, a NUL, an HTTP/1.1 request without exactly one Host (CONNECT
   // and HTTP/1.0 excepted from "without"), TE in HTTP/1.0, a version other than 1.0 and 1.1.
   Awaitable<ReadError> read_head(bool to_head = false);
+  // The same without a coroutine, where the head is here already; nullopt where it is not.
+  std::optional<ReadError> head_now(bool to_head = false);
   const Head& head() const;
   const std::string& detail() const;
 
-  // Appends at least one more piece of the body (de-chunked) to `out`, reading at most once from
-  // the stream unless nothing decoded came of it; sets body_done() at its end. Trailers are
-  // dropped. `max`: how many bytes to read at most in one go.
-  Awaitable<ReadError> read_body(std::string& out, std::size_t max = 65'536);
-  // The same without a copy, where the framing allows: `piece` is valid until this reader reads
-  // again.
+  // One more piece of the body (de-chunked), of `max` bytes at most, reading from the stream only
+  // where none is here; sets body_done() at its end. Trailers are dropped. `piece` is valid until
+  // this reader reads again.
   Awaitable<ReadError> read_piece(std::string_view& piece, std::size_t max = 65'536);
+  // The same without a coroutine, of what is here already; nullopt where nothing is.
+  std::optional<ReadError> piece_now(std::string_view& piece, std::size_t max = 65'536);
+  // Appends one more piece to `out`.
+  Awaitable<ReadError> read_body(std::string& out, std::size_t max = 65'536);
   bool body_done() const;
   // Gives back the memory of large reads, between two messages.
   void shrink();

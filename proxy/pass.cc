@@ -41,33 +41,38 @@ SteadyClock::time_point Session::passing_deadline() const {
 Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view body) {
   // A small body that is here with its head goes out with it, in one piece.
   if (!reader_.body_done() && call.head.framing == Framing::length &&
-      call.head.content_length <= reader_.buffered().size()) {
-    body_.clear();
-    while (!reader_.body_done()) co_await reader_.read_body(body_);
+      call.head.content_length <= std::min(reader_.buffered().size(), piece_max)) {
+    reader_.piece_now(body);
+    body_ = body;
     body = body_;
+    reader_.shrink();
   }
-  const auto& policy = *call.policy;
+  const auto& policy = *call.to->policy;
   pass_until_ = SteadyClock::time_point::max();
   if (!policy.guarded && policy.timeout > Duration::zero())
     pass_until_ = SteadyClock::now() + policy.timeout;
   const bool safe = is_safe(call.head.method);
   const auto freshness = safe ? UpstreamPool::Freshness::any : UpstreamPool::Freshness::guarded;
-  const UpstreamAddress to{call.target.url, call.target.insecure};
   for (bool retry = safe && reader_.body_done();;) {
-    auto upstream = co_await worker_.pool.acquire(
-        to, freshness, std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
+    auto upstream = worker_.pool.take_idle(call.to->origin, freshness);
     if (!upstream) {
-      auto problem = problem::upstream_unreachable(upstream.error().why);
-      problem.ledger_status = to_string(CallStatus::passed);
-      co_return co_await give_problem(call, problem);
+      const UpstreamAddress to{call.to->target.url, call.to->target.insecure};
+      auto opened = co_await worker_.pool.acquire(
+          to, freshness, std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
+      if (!opened) {
+        auto problem = problem::upstream_unreachable(opened.error().why);
+        problem.ledger_status = to_string(CallStatus::passed);
+        co_return co_await give_problem(call, problem);
+      }
+      upstream = std::move(*opened);
     }
-    retry = retry && (*upstream)->reused;
-    const auto then = co_await exchange_passing(call, **upstream, body, retry);
+    retry = retry && upstream->reused;
+    const auto then = co_await exchange_passing(call, *upstream, body, retry);
     if (retry) continue;  // the idle connection was dead, and nothing has been answered
-    auto& reader = (*upstream)->reader;
+    auto& reader = upstream->reader;
     if (then == Then::next && reader.body_done() && reader.head().keep_alive &&
         !reader.has_buffered())
-      worker_.pool.release(std::move(*upstream));
+      worker_.pool.release(std::move(upstream));
     co_return then;
   }
 }
@@ -76,12 +81,11 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
 Awaitable<Session::Then> Session::exchange_passing(const CallState& call,
                                                    UpstreamConnection& upstream,
                                                    std::string_view body_read, bool& retry) {
-  using namespace asio::experimental::awaitable_operators;
   auto& first = request_out_;
   first.clear();
-  append_forwarded_request(
-      first, call.head,
-      {&call.target.url, proxy_.via, client_address_, call.target.reverse, {}, nullptr});
+  const auto& target = call.to->target;
+  append_forwarded_request(first, call.head,
+                           {&target.url, proxy_.via, client_address_, target.reverse, {}, nullptr});
   if (call.head.upgrade) {
     append_field(first, "Connection", "upgrade");
     append_field(first, "Upgrade", call.head.get("Upgrade"));
@@ -94,30 +98,37 @@ Awaitable<Session::Then> Session::exchange_passing(const CallState& call,
   if (call.head.expect_continue && !whole) append_field(first, "Expect", "100-continue");
   first += "\r\n";
   first += body_read;
-
-  // A body that is on its way goes along while the answer comes back.
-  bool failed = false;
-  if (whole) {
-    upstream.stream.expires_at(passing_deadline());
-    const auto written = co_await upstream.stream.write(asio::buffer(first));
-    if (written.error && retry) co_return Then::close;
-    co_return co_await relay_response(call, upstream, retry);
+  if (!whole) {
+    retry = false;
+    co_return co_await exchange_streaming(call, upstream);
   }
-  retry = false;
+  Stream::Buffers out{asio::buffer(first)};
+  if (!upstream.stream.write_now(out)) {
+    upstream.stream.expires_at(passing_deadline());
+    if ((co_await upstream.stream.write(out)).error && retry) co_return Then::close;
+  }
+  co_return co_await relay_response(call, upstream, retry);
+}
+
+// A body that is on its way goes along while the answer comes back.
+Awaitable<Session::Then> Session::exchange_streaming(const CallState& call,
+                                                     UpstreamConnection& upstream) {
+  using namespace asio::experimental::awaitable_operators;
+  bool failed = false, retry = false;
   Then then = Then::close;
   const auto relay_and_end = [&]() -> Awaitable<> {
     then = co_await relay_response(call, upstream, retry);
     // The answer is complete; a body that is still coming has nowhere to go.
     if (!reader_.body_done()) stream_.close();
   };
-  co_await (relay_and_end() && pump_request(upstream, std::move(first), failed));
+  co_await (relay_and_end() && pump_request(upstream, failed));
   co_return failed || !reader_.body_done() ? Then::close : then;
 }
 
-// The client's body, piece by piece, in the framing it came in.
-Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out, bool& failed) {
+// The client's body, piece by piece, in the framing it came in. `request_out_` holds the head.
+Awaitable<> Session::pump_request(UpstreamConnection& upstream, bool& failed) {
+  auto& out = request_out_;
   const bool chunked = reader_.head().framing == Framing::chunked;
-  std::string piece;
   // The head goes first: a client that expects 100 sends nothing before the upstream has said so.
   bool more = true;
   if (!reader_.body_ready()) {
@@ -126,9 +137,9 @@ Awaitable<> Session::pump_request(UpstreamConnection& upstream, std::string out,
     out.clear();
   }
   while (more) {
-    piece.clear();
+    std::string_view piece;
     stream_.expires_after(pass_patience);
-    body_error_ = co_await reader_.read_body(piece, piece_max);
+    body_error_ = co_await reader_.read_piece(piece, piece_max);
     if (body_error_ != ReadError::none) {
       // Half a body must not look like a whole one upstream.
       failed = true;
@@ -204,43 +215,43 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
 }
 
 // The upstream's body, piece by piece. `out_` holds the head, which leaves with the first piece if
-// that is here already.
+// that is here already; small pieces that are here leave together.
 Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream) {
   auto& reader = upstream.reader;
   auto& out = out_;
   const bool chunked = (reader.head().framing == Framing::chunked ||
                         reader.head().framing == Framing::until_close) &&
                        reader_.head().version == 11;
-  while (!reader.body_done()) {
-    if (!out.empty() && !reader.body_ready()) {
-      if (!co_await send(out)) co_return Then::close;
-      out.clear();
-    }
+  while (!out.empty() || !reader.body_done()) {
     std::string_view piece;
-    upstream.stream.expires_at(passing_deadline());
-    if (co_await reader.read_piece(piece, piece_max) != ReadError::none) {
-      stream_.close();  // broken off here as it was there, never completed
-      co_return Then::close;
+    if (!reader.body_done() && (out.empty() || reader.body_ready())) {
+      auto error = reader.piece_now(piece, piece_max);
+      if (!error) {
+        upstream.stream.expires_at(passing_deadline());
+        error = co_await reader.read_piece(piece, piece_max);
+      }
+      if (*error != ReadError::none) {
+        stream_.close();  // broken off here as it was there, never completed
+        co_return Then::close;
+      }
+      if (chunked)
+        append_chunk(out, piece);
+      else if (piece.size() <= copied_max)
+        out += piece;
+      if (chunked && reader.body_done()) append_last_chunk(out);
+      if (chunked || piece.size() <= copied_max) {
+        piece = {};
+        if (!reader.body_done() && reader.body_ready() && out.size() < piece_max) continue;
+      }
     }
-    if (!chunked && piece.size() > copied_max) {
-      // From the buffer it was read into.
+    // A larger piece from the buffer it was read into.
+    Stream::Buffers left{asio::buffer(out), asio::buffer(piece)};
+    if (!stream_.write_now(left)) {
       stream_.expires_after(proxy_.config.header_timeout);
-      const std::array<asio::const_buffer, 2> both{asio::buffer(out), asio::buffer(piece)};
-      if ((co_await stream_.write(both)).error) co_return Then::close;
-      out.clear();
-      continue;
+      if ((co_await stream_.write(left)).error) co_return Then::close;
     }
-    if (chunked)
-      append_chunk(out, piece);
-    else
-      out += piece;
-    if (chunked && reader.body_done()) append_last_chunk(out);
-    if (!out.empty() && (out.size() >= piece_max || !reader.body_ready() || reader.body_done())) {
-      if (!co_await send(out)) co_return Then::close;
-      out.clear();
-    }
+    out.clear();
   }
-  if (!out.empty() && !co_await send(out)) co_return Then::close;
   co_return Then::next;
 }
 

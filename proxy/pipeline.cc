@@ -15,6 +15,7 @@
 namespace ledger {
 namespace {
 
+constexpr std::size_t text_keep_max = 8'192, asked_keep_max = 2'048;  // between two calls
 constexpr std::chrono::seconds probe_max{10};  // a repeat waits no longer for a probe's answer
 
 // Counts one call while it is being answered, so that a drain can wait for it.
@@ -97,6 +98,7 @@ OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const 
 
 Awaitable<> Session::run() {
   for (;;) {
+    slim();
     stream_.expires_after(proxy_.config.idle_timeout);
     if (co_await reader_.wait_for_bytes() != ReadError::none) {
       if (tunnel_) log_silent_end();
@@ -108,43 +110,70 @@ Awaitable<> Session::run() {
   if (unread_) co_await linger();
 }
 
+// An idle connection is small.
+void Session::slim() {
+  for (auto* const text : {&out_, &request_out_, &body_})
+    if (text->capacity() > text_keep_max) std::string().swap(*text);
+  if (destination_ && destination_->asked.size() > asked_keep_max) destination_.reset();
+}
+
 // read -> match; `pass` leaves the pipeline here.
 Awaitable<Session::Then> Session::call() {
-  stream_.expires_after(proxy_.config.header_timeout);
-  const auto error = co_await reader_.read_head();
+  auto error = reader_.head_now();
+  if (!error) {
+    stream_.expires_after(proxy_.config.header_timeout);
+    error = co_await reader_.read_head();
+  }
+  if (silent(*error)) co_return Then::close;
   CallState call{reader_.head()};
-  if (silent(error)) co_return Then::close;
-  if (error != ReadError::none) {
+  if (*error != ReadError::none) {
     unread_ = true;
-    co_await give_problem(call, problem_of(error, reader_, proxy_.config.header_max));
+    co_await give_problem(call, problem_of(*error, reader_, proxy_.config.header_max));
     co_return Then::close;
   }
   call.to_head = call.head.method == "HEAD";
   if (call.head.method == "CONNECT") co_return co_await connect_tunnel(call);
-  if (proxy_.draining) co_return co_await give_problem(call, problem::draining());
+  if (const auto refused = match(call)) co_return co_await give_problem(call, *refused);
+  const bool guarded = call.to->policy->guarded;
+  const Busy busy(guarded ? proxy_.guarded_calls : proxy_.passing_calls);
+  if (guarded) co_return co_await guarded_call(call);
+  co_return co_await pass(call, {});
+}
 
-  if (has_passed_here(call.head, proxy_.via))
-    co_return co_await give_problem(call, problem::loop_detected());
-  auto target =
-      tunnel_ ? find_target(call.head, *tunnel_) : find_target(call.head, listener_, proxy_.config);
-  if (!target) co_return co_await give_problem(call, target.error());
-  call.target = std::move(*target);
-  auto caller = tunnel_ ? identify_caller(call.head, *tunnel_)
-                        : identify_caller(call.head, call.target.reverse, proxy_.config.auth_token);
-  if (!caller) co_return co_await give_problem(call, caller.error());
-  call.caller = std::move(*caller);
-  if (is_own_address(call.target.url, proxy_.own))
-    co_return co_await give_problem(call, problem::loop_detected());
-
-  call.matched =
-      match_route(proxy_.config.routes, proxy_.config.defaults, call.head.method, call.target.url);
-  call.policy = &proxy_.with_upstream_key(*call.matched.policy, call.target.upstream_key);
-  if (!call.policy->guarded) {
-    const Busy busy(proxy_.passing_calls);
-    co_return co_await pass(call, {});
+// Where the call goes, who makes it, and by which policy; or why it goes nowhere.
+std::optional<Problem> Session::match(CallState& call) {
+  const auto& head = call.head;
+  if (proxy_.draining) return problem::draining();
+  if (has_passed_here(head, proxy_.via)) return problem::loop_detected();
+  if (destination_ && !destination_->is_of(head)) destination_.reset();
+  std::optional<Target> found;
+  if (!destination_) {
+    auto target =
+        tunnel_ ? find_target(head, *tunnel_) : find_target(head, listener_, proxy_.config);
+    if (!target) return target.error();
+    found = std::move(*target);
   }
-  const Busy busy(proxy_.guarded_calls);
-  co_return co_await guarded_call(call);
+  const auto& target = found ? *found : destination_->target;
+  auto caller = tunnel_ ? identify_caller(head, *tunnel_)
+                        : identify_caller(head, target.reverse, proxy_.config.auth_token);
+  if (!caller) return caller.error();
+  call.caller = std::move(*caller);
+  if (found) {
+    const auto& url = found->url;
+    if (is_own_address(url, proxy_.own)) return problem::loop_detected();
+    auto matched = match_route(proxy_.config.routes, proxy_.config.defaults, head.method, url);
+    const auto* const policy = &proxy_.with_upstream_key(*matched.policy, found->upstream_key);
+    auto origin = UpstreamPool::key({url, found->insecure});
+    destination_ = Destination{std::string(head.method),
+                               std::string(head.target),
+                               std::string(head.host),
+                               std::move(*found),
+                               std::move(origin),
+                               std::move(matched),
+                               policy};
+  }
+  call.to = &*destination_;
+  return std::nullopt;
 }
 
 // identify -> claim -> (forward -> settle, in an execution of their own) -> reply.
@@ -153,8 +182,8 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
   if (auto refused = co_await read_body(call, *body))
     co_return co_await give_problem(call, *refused);
 
-  const auto& policy = *call.policy;
-  const auto& url = call.target.url;
+  const auto& policy = *call.to->policy;
+  const auto& url = call.to->target.url;
   const Call described{call.head.method,  &url,           call.head.fields, *body,
                        call.caller.agent, call.caller.run};
   if (is_unguarded_json_rpc(described)) co_return co_await pass(call, *body);
@@ -168,7 +197,7 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
   }
 
   const auto identity =
-      identify(described, policy.identity, call.route(), call.matched.captures, proxy_.secret);
+      identify(described, policy.identity, call.route(), call.to->matched.captures, proxy_.secret);
   if (!identity) {
     const auto& e = identity.error();
     const bool missing = e.slug == "key-missing";
@@ -186,17 +215,17 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
       url_text,
       call.caller.agent,
       call.caller.run,
-      request_to_keep(
-          call.head, url, *body, policy,
-          policy.probe ? probe_url(*policy.probe, described, policy.identity, call.matched.captures)
-                       : std::string()),
+      request_to_keep(call.head, url, *body, policy,
+                      policy.probe ? probe_url(*policy.probe, described, policy.identity,
+                                               call.to->matched.captures)
+                                   : std::string()),
       policy.probe ? GuardedCall::Ask([&](const Record& record) { return probe(call, record); })
                    : GuardedCall::Ask()};
-  const Forwarding how{&url, proxy_.via, client_address_, call.target.reverse, {}};
+  const Forwarding how{&url, proxy_.via, client_address_, call.to->target.reverse, {}};
   const Guard::MakeExchange make_exchange =
       [&](const Record& claimed) -> std::unique_ptr<Exchange> {
     return std::make_unique<HttpExchange>(
-        worker_.pool, outgoing(call.head, how, call.target.insecure, policy, claimed, body));
+        worker_.pool, outgoing(call.head, how, call.to->target.insecure, policy, claimed, body));
   };
   auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
   body.reset();
@@ -215,7 +244,7 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
 // Asks with the route's credentials, or with this caller's. Another account may not see what this
 // one did, so "not found" counts only where the credential is part of the key.
 Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
-  const auto& policy = *call.policy;
+  const auto& policy = *call.to->policy;
   const auto& rule = *policy.probe;
   Probed probed;
   if (!record.request || record.request->probe.empty()) co_return probed;
@@ -226,7 +255,7 @@ Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
         headers.emplace_back(std::string(field.name), std::string(field.value));
   const auto deadline =
       SteadyClock::now() + std::min<SteadyClock::duration>(policy.timeout, probe_max);
-  probed = co_await ask(worker_.pool, rule, record.request->probe, call.target.insecure,
+  probed = co_await ask(worker_.pool, rule, record.request->probe, call.to->target.insecure,
                         std::move(headers), deadline);
   const auto& scope = policy.identity.scope;
   const bool same_account =
@@ -239,7 +268,7 @@ Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
 // Reads a guarded call's whole body, up to the route's body_max. Nothing is claimed before it is
 // here.
 Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, std::string& body) {
-  const auto max = call.policy->body_max;
+  const auto max = call.to->policy->body_max;
   if (call.head.framing == Framing::length) {
     if (call.head.content_length > max) {
       unread_ = true;

@@ -6,16 +6,14 @@
 namespace ledger {
 
 struct Session::CallState {
-  const Head& head;  // the reader's: valid until the next call is read
-  Target target{};
+  const Head& head;                 // the reader's: valid until the next call is read
+  const Destination* to = nullptr;  // the session's
   Caller caller{};
-  Matched matched{};
-  const Policy* policy = nullptr;
   std::string key{};  // the record's id in hex; empty: not guarded, or not known yet
   bool to_head = false;
 
   std::string_view route() const {
-    return matched.route ? std::string_view(matched.route->name) : "";
+    return to && to->matched.route ? std::string_view(to->matched.route->name) : "";
   }
 };
 

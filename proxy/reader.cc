@@ -1,8 +1,6 @@
 // MessageReader: where a message ends in the stream of bytes, and what of it has arrived.
 #include <algorithm>
-#include <boost/asio/ssl/error.hpp>
 #include <boost/assert.hpp>
-#include <cstring>
 
 #include "proxy/chunks.h"
 #include "proxy/head_parser.h"
@@ -12,49 +10,7 @@
 namespace ledger {
 namespace {
 
-constexpr std::size_t small_read = 8'192;   // what a head usually fits in
-constexpr std::size_t large_read = 65'536;  // a body that keeps coming
-
-// Bytes read and not used yet. Plain memory: a std::string would write zeros over all of it before
-// each read.
-class Buffer {
- public:
-  std::string_view rest() const { return {data_.get() + begin_, end_ - begin_}; }
-  bool empty() const { return begin_ == end_; }
-  void consume(std::size_t n) {
-    begin_ += n;
-    if (begin_ == end_) begin_ = end_ = 0;
-  }
-  // Room for `amount` more bytes; `filled` says how many came.
-  char* room(std::size_t amount) {
-    const auto used = end_ - begin_;
-    if (capacity_ - end_ < amount) {
-      if (capacity_ < used + amount) {
-        const auto capacity = used == 0 ? amount : std::max(used + amount, capacity_ * 2);
-        auto data = std::make_unique_for_overwrite<char[]>(capacity);
-        if (used > 0) std::memcpy(data.get(), data_.get() + begin_, used);
-        data_ = std::move(data);
-        capacity_ = capacity;
-      } else {
-        std::memmove(data_.get(), data_.get() + begin_, used);
-      }
-      begin_ = 0;
-      end_ = used;
-    }
-    return data_.get() + end_;
-  }
-  void filled(std::size_t n) { end_ += n; }
-  // An idle connection is small.
-  void shrink() {
-    if (!empty() || capacity_ <= small_read) return;
-    data_.reset();
-    capacity_ = 0;
-  }
-
- private:
-  std::unique_ptr<char[]> data_;
-  std::size_t capacity_ = 0, begin_ = 0, end_ = 0;
-};
+constexpr std::size_t decoded_keep_max = 8'192;  // an idle connection is small
 
 }  // namespace
 
@@ -68,10 +24,16 @@ struct MessageReader::Impl {
   Buffer buffer;
   HeadParser parser;
   ChunkDecoder chunks;
+  // How far the next head was looked through.
+  struct Scan {
+    bool begun = false;
+    bool first = true;     // nothing but an empty line before the request line has been seen
+    std::size_t seen = 0;  // bytes without the end
+    std::size_t line = 0;  // where the last line begins
+  } scan;
   std::uint64_t left = 0;  // Framing::length: still to come
   bool done = true;        // the present message has ended
   bool at_eof = false;
-  std::size_t appetite = small_read;  // how much the next read of a body asks for
   std::uint64_t bytes = 0;
   std::string decoded;  // a piece that the buffer does not hold as it is
 
@@ -79,15 +41,10 @@ struct MessageReader::Impl {
     buffer.consume(n);
     bytes += n;
   }
-  void learn(std::size_t asked, std::size_t got);
-  ReadError failed(const ErrorCode& error);
-  Awaitable<ReadError> fill(std::size_t amount);
-  Awaitable<ReadError> find_head_end(std::size_t& size);
+  ReadError filled(const Transfer& got);
+  std::optional<ReadError> find_head_end(std::size_t& size);
   void begin_body();
-  Awaitable<ReadError> read_length(std::string& out, std::size_t max);
-  Awaitable<ReadError> read_chunked(std::string& out, std::size_t max);
-  Awaitable<ReadError> look(std::string_view& piece, std::size_t max);
-  Awaitable<ReadError> read_to_close(std::string& out, std::size_t max);
+  std::optional<ReadError> chunk_now(std::string_view& piece, std::size_t max);
 };
 
 MessageReader::MessageReader(Stream& stream, Side side, std::size_t head_max)
@@ -111,7 +68,10 @@ bool MessageReader::body_ready() const {
 
 std::string_view MessageReader::buffered() const { return impl_->buffer.rest(); }
 
-Awaitable<ReadError> MessageReader::read_more() { co_return co_await impl_->fill(small_read); }
+Awaitable<ReadError> MessageReader::read_more() {
+  auto& m = *impl_;
+  co_return m.filled(co_await m.stream.read_some(m.buffer));
+}
 
 std::string MessageReader::take_buffered() {
   std::string taken(impl_->buffer.rest());
@@ -122,84 +82,82 @@ std::string MessageReader::take_buffered() {
 Awaitable<ReadError> MessageReader::wait_for_bytes() {
   auto& m = *impl_;
   if (has_buffered()) co_return ReadError::none;
-  m.buffer.shrink();
   m.parser.forget();
-  const auto error = co_await m.fill(small_read);
+  const auto error = m.filled(co_await m.stream.read_some(m.buffer));
   co_return error == ReadError::truncated ? ReadError::closed : error;
 }
 
-// Reads large pieces of a body that comes fast, and small ones of an event feed.
-void MessageReader::Impl::learn(std::size_t asked, std::size_t got) {
-  if (got == asked)
-    appetite = std::min(appetite * 2, large_read);
-  else if (got < appetite / 4)
-    appetite = std::max(appetite / 2, small_read);
+void MessageReader::shrink() {
+  impl_->buffer.park();
+  if (impl_->decoded.capacity() > decoded_keep_max) impl_->decoded = {};
 }
 
-ReadError MessageReader::Impl::failed(const ErrorCode& error) {
-  at_eof = error == asio::error::eof;
-  return error == asio::error::timed_out ? ReadError::timed_out : ReadError::truncated;
+ReadError MessageReader::Impl::filled(const Transfer& got) {
+  if (got.bytes > 0) return ReadError::none;
+  at_eof = got.error == asio::error::eof;
+  return got.error == asio::error::timed_out ? ReadError::timed_out : ReadError::truncated;
 }
 
-// Reads more into the buffer.
-Awaitable<ReadError> MessageReader::Impl::fill(std::size_t amount) {
-  auto* const room = buffer.room(amount);
-  const auto got = co_await stream.read_some(asio::buffer(room, amount));
-  if (got.bytes == 0) co_return failed(got.error);
-  buffer.filled(got.bytes);
-  learn(amount, got.bytes);
-  co_return ReadError::none;
-}
-
-// The size of the head at the front of the buffer, its empty line included. Only CRLF ends a line:
-// RFC 9112 section 2.2 lets a bare LF through, and so did what was smuggled.
-Awaitable<ReadError> MessageReader::Impl::find_head_end(std::size_t& size) {
-  std::size_t scanned = 0, line = 0;
-  bool first = true;  // nothing but an empty line before the request line has been seen
-  for (;;) {
-    auto text = buffer.rest();
-    if (first && side == Side::requests && text.starts_with("\r\n")) {
-      consume(2);  // RFC 9112 section 2.2: one is skipped
-      first = false;
-      text = buffer.rest();
-    }
-    // Bytes that begin no message (TLS on a plain port) are not waited upon.
-    if (!text.empty() && text[0] != '\r' && !is_token_char(text[0]))
-      co_return parser.fail(ReadError::malformed, "something that is not HTTP");
-    for (auto at = text.find('\n', scanned); at != text.npos; at = text.find('\n', at + 1)) {
-      if (at == 0 || text[at - 1] != '\r')
-        co_return parser.fail(ReadError::malformed, "a bare LF in the header");
-      if (at == 1) co_return parser.fail(ReadError::malformed, "an empty first line");
-      if (at == line + 1) {
-        size = at + 1;
-        if (size <= head_max) co_return ReadError::none;
-        co_return parser.fail(ReadError::head_too_large, "the header is too large");
-      }
-      line = at + 1;
-    }
-    scanned = text.size();
-    if (text.size() > head_max)
-      co_return parser.fail(ReadError::head_too_large, "the header is too large");
-    const bool nothing = text.empty();
-    const auto error = co_await fill(small_read);
-    if (error == ReadError::truncated && nothing) co_return ReadError::closed;
-    if (error != ReadError::none) co_return error;
-    if (scanned == 1) scanned = 0;  // it may have been half of the empty line
+// The size of the head at the front of the buffer, its empty line included; nullopt: its end has
+// not come yet. Only CRLF ends a line: RFC 9112 section 2.2 lets a bare LF through, and so did what
+// was smuggled.
+std::optional<ReadError> MessageReader::Impl::find_head_end(std::size_t& size) {
+  auto text = buffer.rest();
+  if (scan.first && side == Side::requests && text.starts_with("\r\n")) {
+    consume(2);  // RFC 9112 section 2.2: one is skipped
+    scan.first = false;
+    text = buffer.rest();
   }
+  // Bytes that begin no message (TLS on a plain port) are not waited upon.
+  if (!text.empty() && text[0] != '\r' && !is_token_char(text[0]))
+    return parser.fail(ReadError::malformed, "something that is not HTTP");
+  for (auto at = text.find('\n', scan.seen); at != text.npos; at = text.find('\n', at + 1)) {
+    if (at == 0 || text[at - 1] != '\r')
+      return parser.fail(ReadError::malformed, "a bare LF in the header");
+    if (at == 1) return parser.fail(ReadError::malformed, "an empty first line");
+    if (at == scan.line + 1) {
+      size = at + 1;
+      if (size <= head_max) return ReadError::none;
+      return parser.fail(ReadError::head_too_large, "the header is too large");
+    }
+    scan.line = at + 1;
+  }
+  if (text.size() > head_max)
+    return parser.fail(ReadError::head_too_large, "the header is too large");
+  scan.seen = text.size() == 1 ? 0 : text.size();  // one may be half of the empty line
+  return std::nullopt;
+}
+
+std::optional<ReadError> MessageReader::head_now(bool to_head) {
+  auto& m = *impl_;
+  if (!m.scan.begun) {
+    m.scan.begun = true;
+    m.parser.forget();
+    m.bytes = 0;
+    m.done = true;
+  }
+  std::size_t size = 0;
+  auto error = m.find_head_end(size);
+  if (!error) return error;
+  m.scan = {};
+  if (*error != ReadError::none) return error;
+  error = m.parser.parse(m.buffer.rest().substr(0, size), to_head);
+  m.consume(size);
+  if (m.buffer.empty()) m.buffer.park();
+  if (*error == ReadError::none) m.begin_body();
+  return error;
 }
 
 Awaitable<ReadError> MessageReader::read_head(bool to_head) {
   auto& m = *impl_;
-  m.parser.forget();
-  m.bytes = 0;
-  m.done = true;
-  std::size_t size = 0;
-  auto error = co_await m.find_head_end(size);
-  if (error != ReadError::none) co_return error;
-  error = m.parser.parse(m.buffer.rest().substr(0, size), to_head);
-  m.consume(size);
-  if (error == ReadError::none) m.begin_body();
-  co_return error;
+  for (;;) {
+    if (const auto error = head_now(to_head)) co_return *error;
+    const bool nothing = m.buffer.empty();
+    const auto error = m.filled(co_await m.stream.read_some(m.buffer));
+    if (error == ReadError::none) continue;
+    m.scan = {};
+    co_return error == ReadError::truncated&& nothing ? ReadError::closed : error;
+  }
 }
 
 void MessageReader::Impl::begin_body() {
@@ -207,109 +165,58 @@ void MessageReader::Impl::begin_body() {
   left = head.framing == Framing::length ? head.content_length : 0;
   done = head.framing == Framing::none || (head.framing == Framing::length && left == 0);
   if (head.framing == Framing::chunked) chunks.reset(head_max);
-  appetite = small_read;
 }
 
-Awaitable<ReadError> MessageReader::read_body(std::string& out, std::size_t max) {
-  auto& m = *impl_;
-  BOOST_ASSERT(max > 0);
-  if (m.done) co_return ReadError::none;
-  auto error = ReadError::none;
-  if (head().framing == Framing::length)
-    error = co_await m.read_length(out, max);
-  else if (head().framing == Framing::chunked)
-    error = co_await m.read_chunked(out, max);
-  else
-    error = co_await m.read_to_close(out, max);
-  if (m.done) m.buffer.shrink();
-  co_return error;
-}
-
-Awaitable<ReadError> MessageReader::read_piece(std::string_view& piece, std::size_t max) {
+std::optional<ReadError> MessageReader::piece_now(std::string_view& piece, std::size_t max) {
   auto& m = *impl_;
   BOOST_ASSERT(max > 0);
   piece = {};
-  if (m.done) co_return ReadError::none;
-  if (head().framing != Framing::chunked) co_return co_await m.look(piece, max);
-  m.decoded.clear();
-  const auto error = co_await m.read_chunked(m.decoded, max);
-  piece = m.decoded;
-  co_return error;
+  if (m.done) return ReadError::none;
+  const auto framing = head().framing;
+  if (framing == Framing::chunked) return m.chunk_now(piece, max);
+  if (m.buffer.empty()) return std::nullopt;
+  const bool to_close = framing == Framing::until_close;
+  piece = m.buffer.rest().substr(0, to_close ? max : std::min<std::uint64_t>(m.left, max));
+  m.consume(piece.size());
+  if (to_close) return ReadError::none;
+  m.left -= piece.size();
+  m.done = m.left == 0;
+  return ReadError::none;
 }
 
-// What is buffered, or the next read; it stays in the buffer until that is filled again.
-Awaitable<ReadError> MessageReader::Impl::look(std::string_view& piece, std::size_t max) {
-  const bool to_close = parser.head().framing == Framing::until_close;
-  const auto most = to_close ? max : static_cast<std::size_t>(std::min<std::uint64_t>(left, max));
-  if (buffer.empty()) {
-    const auto error = co_await fill(std::min(most, appetite));
-    done = to_close && error == ReadError::truncated && at_eof;
-    if (done) co_return ReadError::none;
-    if (error != ReadError::none) co_return error;
+std::optional<ReadError> MessageReader::Impl::chunk_now(std::string_view& piece, std::size_t max) {
+  decoded.clear();
+  const auto step = chunks.decode(buffer.rest(), &decoded, max);
+  consume(step.used);
+  if (!chunks.fault().empty()) {
+    parser.explain(chunks.fault());
+    return ReadError::malformed;
   }
-  piece = buffer.rest().substr(0, most);
-  consume(piece.size());
-  if (to_close) co_return ReadError::none;
-  left -= piece.size();
-  done = left == 0;
-  co_return ReadError::none;
+  done = chunks.done();
+  if (!done && step.given == 0) return std::nullopt;
+  piece = decoded;
+  return ReadError::none;
 }
 
-void MessageReader::shrink() {
-  impl_->buffer.shrink();
-  if (impl_->decoded.capacity() > small_read) impl_->decoded = {};
-}
-
-// Straight into `out` where nothing is buffered.
-Awaitable<ReadError> MessageReader::Impl::read_length(std::string& out, std::size_t max) {
-  if (const auto text = buffer.rest(); !text.empty()) {
-    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>({text.size(), left, max}));
-    out.append(text.substr(0, n));
-    consume(n);
-    left -= n;
-  } else {
-    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>({left, max, appetite}));
-    const auto before = out.size();
-    out.resize(before + n);
-    const auto got = co_await stream.read_some(asio::buffer(out.data() + before, n));
-    out.resize(before + got.bytes);
-    if (got.bytes == 0) co_return failed(got.error);
-    learn(n, got.bytes);
-    bytes += got.bytes;
-    left -= got.bytes;
-  }
-  done = left == 0;
-  co_return ReadError::none;
-}
-
-// RFC 9112 section 6.3: complete on FIN. TLS that ends without close_notify may have been cut, and
-// reads as truncated (section 9.8).
-Awaitable<ReadError> MessageReader::Impl::read_to_close(std::string& out, std::size_t max) {
-  if (buffer.empty()) {
-    const auto error = co_await fill(std::min(max, appetite));
-    done = error == ReadError::truncated && at_eof;
-    if (done) co_return ReadError::none;
-    if (error != ReadError::none) co_return error;
-  }
-  const auto text = buffer.rest().substr(0, max);
-  out.append(text);
-  consume(text.size());
-  co_return ReadError::none;
-}
-
-Awaitable<ReadError> MessageReader::Impl::read_chunked(std::string& out, std::size_t max) {
+// RFC 9112 section 6.3: a body without a length is complete on FIN. TLS that ends without
+// close_notify may have been cut, and reads as truncated (section 9.8).
+Awaitable<ReadError> MessageReader::read_piece(std::string_view& piece, std::size_t max) {
+  auto& m = *impl_;
   for (;;) {
-    const auto step = chunks.decode(buffer.rest(), &out, max);
-    consume(step.used);
-    if (!chunks.fault().empty()) {
-      parser.explain(chunks.fault());
-      co_return ReadError::malformed;
-    }
-    done = chunks.done();
-    if (done || step.given > 0) co_return ReadError::none;
-    const auto error = co_await fill(std::min(std::max(max, small_read), appetite));
-    if (error != ReadError::none) co_return error;
+    if (const auto error = piece_now(piece, max)) co_return *error;
+    const auto error = m.filled(co_await m.stream.read_some(m.buffer));
+    if (error == ReadError::none) continue;
+    m.done = head().framing == Framing::until_close && error == ReadError::truncated && m.at_eof;
+    co_return m.done ? ReadError::none : error;
   }
+}
+
+Awaitable<ReadError> MessageReader::read_body(std::string& out, std::size_t max) {
+  std::string_view piece;
+  const auto error = co_await read_piece(piece, max);
+  out.append(piece);
+  if (!has_buffered()) shrink();
+  co_return error;
 }
 
 }  // namespace ledger

@@ -202,11 +202,12 @@ Awaitable<> Session::linger() {
   constexpr std::chrono::seconds linger_time{2};
   stream_.expires_after(linger_time);
   co_await stream_.shutdown_send();
-  std::string sink(16 * 1024, '\0');
+  Buffer sink;
   for (std::size_t read = 0; read < linger_max;) {
-    const auto got = co_await stream_.read_some(asio::buffer(sink));
+    const auto got = co_await stream_.read_some(sink);
     if (got.error || got.bytes == 0) co_return;
     read += got.bytes;
+    sink.consume(got.bytes);
   }
 }
 

@@ -16,6 +16,20 @@
 
 namespace ledger {
 
+// Where a request line and a Host lead, on one connection: a call that says the same as the one
+// before goes the same way, and nothing is parsed and matched again.
+struct Destination {
+  std::string method, asked, host;  // what the call said
+  Target target;
+  std::string origin;  // its connections in the pool
+  Matched matched{};
+  const Policy* policy = nullptr;
+
+  bool is_of(const Head& head) const {
+    return head.target == asked && head.method == method && head.host == host;
+  }
+};
+
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(Proxy& proxy, Worker& worker, Socket socket, const Listener& listener,
@@ -29,10 +43,12 @@ class Session : public std::enable_shared_from_this<Session> {
   enum class Then : bool { close, next };  // what becomes of the connection after a call
 
   Awaitable<> run();
+  void slim();
 
   // --- pipeline.cc: read -> match -> identify -> claim -> forward -> settle -> reply ----------
   struct CallState;
   Awaitable<Then> call();
+  std::optional<Problem> match(CallState& call);
   Awaitable<Then> guarded_call(CallState& call);
   Awaitable<Probed> probe(const CallState& call, const Record& record);
   Awaitable<std::optional<Problem>> read_body(const CallState& call, std::string& body);
@@ -53,7 +69,8 @@ class Session : public std::enable_shared_from_this<Session> {
   SteadyClock::time_point passing_deadline() const;
   Awaitable<Then> exchange_passing(const CallState& call, UpstreamConnection& upstream,
                                    std::string_view body_read, bool& retry);
-  Awaitable<> pump_request(UpstreamConnection& upstream, std::string first, bool& failed);
+  Awaitable<Then> exchange_streaming(const CallState& call, UpstreamConnection& upstream);
+  Awaitable<> pump_request(UpstreamConnection& upstream, bool& failed);
   Awaitable<Then> relay_response(const CallState& call, UpstreamConnection& upstream, bool& retry);
   Awaitable<Then> relay_body(UpstreamConnection& upstream);
 
@@ -73,6 +90,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Stream stream_;
   MessageReader reader_;
   std::optional<Tunnel> tunnel_;            // that the calls come through
+  std::optional<Destination> destination_;  // of the call before, while the next one is the same
   std::string out_;                         // the answer being written; its capacity is reused
   std::string request_out_;                 // likewise, a passing call's request
   std::string body_;                        // likewise, of a passing call's small body

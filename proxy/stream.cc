@@ -141,29 +141,10 @@ Awaitable<ErrorCode> Stream::connect(const asio::ip::tcp::endpoint& endpoint) {
   co_return result(error);
 }
 
-Awaitable<Transfer> Stream::read_some(asio::mutable_buffer buffer) {
-  if (expired()) co_return Transfer{asio::error::timed_out};
-  // Asio waits for an event after it has read an end, and none follows: ends are remembered here.
-  if (ended_) co_return Transfer{ended_};
-  const Pending pending(*this);
-  // What is ready goes first: by the next turn of the loop bytes have come that a read at once would
-  // only have looked for, and what comes in parts has gathered.
-  co_await asio::post(get_executor(), asio::use_awaitable_t<Executor>{});
-  if (!socket_.is_open()) co_return Transfer{asio::error::operation_aborted};
-  Transfer got;
-  if (tls_) {
-    std::tie(got.error, got.bytes) = co_await tls_->async_read_some(buffer, use_result);
-  } else {
-    std::tie(got.error, got.bytes) = co_await socket_.async_read_some(buffer, use_result);
-  }
-  if (got.error && got.error != asio::error::operation_aborted) ended_ = got.error;
-  got.error = result(got.error);
-  co_return got;
-}
-
 namespace {
 
-Transfer sent_now(auto call) {
+// A call that does not wait: nothing to read, or no room to send, is 0 bytes and no error.
+Transfer done_now(auto call) {
   for (;;) {
     const auto n = call();
     if (n >= 0) return {{}, static_cast<std::size_t>(n)};
@@ -174,55 +155,80 @@ Transfer sent_now(auto call) {
 
 }  // namespace
 
-// What the kernel takes at once, which is nearly always everything: it saves a turn through the
-// scheduler. A full socket buffer is no error: 0 bytes.
-Transfer Stream::send_now(asio::const_buffer buffer) {
-  return sent_now([&] {
-    return ::send(socket_.native_handle(), buffer.data(), buffer.size(),
-                  MSG_DONTWAIT | MSG_NOSIGNAL);
+Transfer Stream::receive_now(asio::mutable_buffer buffer) {
+  bool ended = false;
+  auto got = done_now([&] {
+    const auto n = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    ended = n == 0;
+    return n;
   });
+  if (ended) got.error = asio::error::eof;
+  return got;
 }
 
-Transfer Stream::send_now(const std::array<asio::const_buffer, 2>& buffers) {
+Awaitable<Transfer> Stream::read_some(Buffer& to) {
+  if (expired()) co_return Transfer{asio::error::timed_out};
+  if (ended_) co_return Transfer{ended_};
+  const Pending pending(*this);
+  to.park();
+  // What is ready goes first: by the next turn of the loop bytes have come that a read at once
+  // would only have looked for, and what comes in parts has gathered.
+  co_await asio::post(get_executor(), asio::deferred);
+  if (!socket_.is_open()) co_return Transfer{asio::error::operation_aborted};
+  Transfer got;
+  if (tls_) {
+    std::tie(got.error, got.bytes) = co_await tls_->async_read_some(to.room(), use_result);
+  } else {
+    while (got = receive_now(to.room()), got.bytes == 0 && !got.error) {
+      to.park();
+      std::tie(got.error) = co_await socket_.async_wait(Socket::wait_read, use_result);
+      if (got.error) break;
+    }
+  }
+  to.filled(got.bytes);
+  // An end that was read once is not there a second time.
+  if (got.error && got.error != asio::error::operation_aborted) ended_ = got.error;
+  got.error = result(got.error);
+  co_return got;
+}
+
+Transfer Stream::send_now(const Buffers& buffers) {
+  constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  if (buffers[1].size() == 0)
+    return done_now([&] {
+      return ::send(socket_.native_handle(), buffers[0].data(), buffers[0].size(), flags);
+    });
   std::array<iovec, 2> parts;
   for (std::size_t i = 0; i < parts.size(); ++i)
     parts[i] = {const_cast<void*>(buffers[i].data()), buffers[i].size()};
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = parts.size();
-  return sent_now(
-      [&] { return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
+  return done_now([&] { return ::sendmsg(socket_.native_handle(), &message, flags); });
 }
 
-Awaitable<Transfer> Stream::write(asio::const_buffer buffer) {
-  if (expired()) co_return Transfer{asio::error::timed_out};
-  const Pending pending(*this);
-  if (tls_) {
-    const auto [error, n] = co_await asio::async_write(*tls_, buffer, use_result);
-    co_return Transfer{result(error), n};
+bool Stream::write_now(Buffers& buffers) {
+  if (tls_) return false;
+  auto sent = send_now(buffers).bytes;
+  for (auto& buffer : buffers) {
+    const auto taken = std::min(sent, buffer.size());
+    buffer += taken;
+    sent -= taken;
   }
-  auto sent = send_now(buffer);
-  if (sent.error || sent.bytes == buffer.size()) co_return sent;
-  const auto [error, n] = co_await asio::async_write(socket_, buffer + sent.bytes, use_result);
-  co_return Transfer{result(error), sent.bytes + n};
+  return asio::buffer_size(buffers) == 0;
 }
 
-Awaitable<Transfer> Stream::write(const std::array<asio::const_buffer, 2>& buffers) {
-  if (buffers[1].size() == 0) co_return co_await write(buffers[0]);
+Awaitable<Transfer> Stream::write(Buffers buffers) {
   if (expired()) co_return Transfer{asio::error::timed_out};
   const Pending pending(*this);
-  if (tls_) {
-    const auto [error, n] = co_await asio::async_write(*tls_, buffers, use_result);
-    co_return Transfer{result(error), n};
-  }
-  auto sent = send_now(buffers);
-  if (sent.error || sent.bytes == asio::buffer_size(buffers)) co_return sent;
-  auto left = buffers;
-  const auto of_first = std::min(sent.bytes, left[0].size());
-  left[0] += of_first;
-  left[1] += sent.bytes - of_first;
-  const auto [error, n] = co_await asio::async_write(socket_, left, use_result);
-  co_return Transfer{result(error), sent.bytes + n};
+  const auto all = asio::buffer_size(buffers);
+  if (write_now(buffers)) co_return Transfer{{}, all};
+  Transfer rest;
+  if (tls_)
+    std::tie(rest.error, rest.bytes) = co_await asio::async_write(*tls_, buffers, use_result);
+  else
+    std::tie(rest.error, rest.bytes) = co_await asio::async_write(socket_, buffers, use_result);
+  co_return Transfer{result(rest.error), all - asio::buffer_size(buffers) + rest.bytes};
 }
 
 // The name that the certificate must carry, and that the server is told (RFC 6066 section 3: never

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/buffer.h"
 #include "proxy/net.h"
 
 namespace ledger {
@@ -68,12 +69,18 @@ class Stream {
   // Connects an open socket.
   Awaitable<ErrorCode> connect(const asio::ip::tcp::endpoint& endpoint);
 
-  // One read. 0 bytes and asio::error::eof at the end; a TLS end without close_notify is
-  // asio::ssl::error::stream_truncated. A passed deadline is asio::error::timed_out.
-  Awaitable<Transfer> read_some(asio::mutable_buffer buffer);
+  // One read, which fills `to`. 0 bytes and asio::error::eof at the end; a TLS end without
+  // close_notify is asio::ssl::error::stream_truncated. A passed deadline is
+  // asio::error::timed_out.
+  Awaitable<Transfer> read_some(Buffer& to);
   // Writes everything (gathered into one send where the kernel takes it).
-  Awaitable<Transfer> write(asio::const_buffer buffer);
-  Awaitable<Transfer> write(const std::array<asio::const_buffer, 2>& buffers);
+  using Buffers = std::array<asio::const_buffer, 2>;
+  Awaitable<Transfer> write(Buffers buffers);
+  Awaitable<Transfer> write(asio::const_buffer buffer) { return write(Buffers{buffer}); }
+  // The same without a coroutine, as far as the kernel takes it at once, which is nearly always
+  // whole: then true. Else `buffers` becomes what is left, for write(), which also finds what went
+  // wrong. It does not wait, so deadlines do not count; nothing of TLS.
+  bool write_now(Buffers& buffers);
 
   // Operations under way or begun later fail with timed_out once `when` has passed (within 50 ms).
   // May be called while one is under way.
@@ -118,8 +125,8 @@ class Stream {
   bool expired() const {
     return deadline_ != SteadyClock::time_point::max() && deadline_ <= SteadyClock::now();
   }
-  Transfer send_now(asio::const_buffer buffer);
-  Transfer send_now(const std::array<asio::const_buffer, 2>& buffers);
+  Transfer receive_now(asio::mutable_buffer buffer);
+  Transfer send_now(const Buffers& buffers);
   Awaitable<ErrorCode> close_notify();
   ErrorCode expect_name(const std::string& host);
   using Tls = asio::ssl::stream<Socket&>;

@@ -18,9 +18,9 @@ Awaitable<> copy(Stream& from, Stream& to, std::string first) {
     from.close();
     co_return;
   }
-  std::string buffer(65'536, '\0');
+  Buffer buffer;
   for (;;) {
-    const auto got = co_await from.read_some(asio::buffer(buffer));
+    const auto got = co_await from.read_some(buffer);
     if (got.bytes == 0 || got.error) {
       if (got.error == asio::error::eof)
         co_await to.shutdown_send();
@@ -28,10 +28,11 @@ Awaitable<> copy(Stream& from, Stream& to, std::string first) {
         to.close();
       co_return;
     }
-    if ((co_await to.write(asio::buffer(buffer.data(), got.bytes))).error) {
+    if ((co_await to.write(asio::buffer(buffer.rest()))).error) {
       from.close();
       co_return;
     }
+    buffer.consume(got.bytes);
   }
 }
 
@@ -164,12 +165,11 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
   std::string server_name;
 
   const auto downwards = [&]() -> Awaitable<> {
-    std::string first(16'384, '\0');
-    const auto got = co_await server.read_some(asio::buffer(first));
+    Buffer first;
+    co_await server.read_some(first);
     if (ours) co_return;
     spoken = true;
-    first.resize(got.bytes);
-    co_await copy(server, stream_, std::move(first));
+    co_await copy(server, stream_, std::string(first.rest()));
   };
   const auto upwards = [&]() -> Awaitable<> {
     speaks = co_await first_bytes(server_name);
@@ -194,6 +194,7 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
 // From here on the client's calls are read in the clear; run() goes on with them.
 Awaitable<Session::Then> Session::enter(Tunnel tunnel, FirstBytes speaks) {
   const bool tls = speaks == FirstBytes::tls;
+  destination_.reset();
   tunnel_.emplace(Tunnel{under(tls ? "https" : "http", tunnel.url.host, tunnel.url.port_number()),
                          std::move(tunnel.caller)});
   if (!tls) co_return Then::next;

@@ -140,6 +140,11 @@ UpstreamPool::UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& 
       names_(deadlines.context(), resolver(config)),
       sweeper_(deadlines.context()) {}
 
+std::string UpstreamPool::key(const UpstreamAddress& to) {
+  return to.url.origin() +
+         (to.insecure ? " unverified" : "");  // never carries another mount's calls
+}
+
 UpstreamConnectionPtr UpstreamPool::take_idle(const std::string& origin, Freshness freshness) {
   const auto found = idle_.find(origin);
   if (freshness == Freshness::unused || found == idle_.end()) return nullptr;
@@ -151,7 +156,9 @@ UpstreamConnectionPtr UpstreamPool::take_idle(const std::string& origin, Freshne
     auto connection = std::move(connections.back());
     connections.pop_back();
     // Also for bytes that nobody asked for: the next call would take them for its answer.
-    if (connection->stream.idle_and_open()) return connection;
+    if (!connection->stream.idle_and_open()) continue;
+    connection->reused = true;
+    return connection;
   }
   return nullptr;
 }
@@ -160,12 +167,8 @@ Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acqui
     const UpstreamAddress& to, Freshness freshness, SteadyClock::time_point deadline) {
   const Url& url = to.url;
   Attempt attempt;
-  attempt.origin = url.origin();
-  if (to.insecure) attempt.origin += " unverified";  // never carries another mount's calls
-  if (auto idle = take_idle(attempt.origin, freshness)) {
-    idle->reused = true;
-    co_return std::move(idle);
-  }
+  attempt.origin = key(to);
+  if (auto idle = take_idle(attempt.origin, freshness)) co_return std::move(idle);
   attempt.begun = SteadyClock::now();
   deadline = std::min(deadline, attempt.begun + config_.connect_timeout);
   const auto addresses = co_await names_.lookup(bare_host(url), deadline);

@@ -64,6 +64,9 @@ class UpstreamPool {
   // address is tried in turn, each with its share of the time that is left.
   Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> acquire(
       const UpstreamAddress& to, Freshness freshness, SteadyClock::time_point deadline);
+  // Where connections to this address are kept; and one of them, where there is one.
+  static std::string key(const UpstreamAddress& to);
+  UpstreamConnectionPtr take_idle(const std::string& key, Freshness freshness);
   // Gives back a connection whose last exchange ended whole and keep-alive, with nothing buffered;
   // any other is closed.
   void release(UpstreamConnectionPtr connection);
@@ -73,7 +76,6 @@ class UpstreamPool {
  private:
   using Opened = tl::expected<UpstreamConnectionPtr, ConnectError>;
   struct Attempt;
-  UpstreamConnectionPtr take_idle(const std::string& origin, Freshness freshness);
   Awaitable<Opened> open(const UpstreamAddress& to, const Attempt& attempt, bool& try_next);
   void sweep();
   Deadlines& deadlines_;

@@ -111,6 +111,13 @@ struct Pair {
   Socket peer;
 };
 
+inline Awaitable<Transfer> read_into(Stream& stream, std::string& to) {
+  Buffer buffer;
+  const auto got = co_await stream.read_some(buffer);
+  to = buffer.rest();
+  co_return got;
+}
+
 // What a MessageReader made of a stream: each whole message, and how it ended.
 struct ReadMessage {
   std::string first;  // "POST /x" or "200 OK"

@@ -9,10 +9,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-Awaitable<Transfer> read_into(Stream& stream, std::string& buffer) {
-  return stream.read_some(asio::buffer(buffer));
-}
-
 // Writes until the peer, which reads nothing, has stopped us.
 Awaitable<ErrorCode> write_without_end(Stream& stream) {
   const std::string piece(1024 * 1024, 'x');

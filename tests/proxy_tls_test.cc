@@ -34,10 +34,7 @@ struct TlsPair {
     loop.turn_until([&] { return served.has_value(); });
     return error;
   }
-  Transfer read(Stream& stream) {
-    buffer.assign(100, '\0');
-    return loop.run(stream.read_some(asio::buffer(buffer)));
-  }
+  Transfer read(Stream& stream) { return loop.run(read_into(stream, buffer)); }
   ErrorCode say(Stream& stream, const std::string& text) {
     return loop.run(stream.write(asio::buffer(text))).error;
   }
@@ -178,10 +175,9 @@ TEST_CASE("the end of a stream is proper with close_notify alone") {
 TEST_CASE("after our end the other half of a TLS stream goes on") {
   TlsPair pair;
   REQUIRE_FALSE(pair.shake());
-  std::string late(100, '\0');
+  std::string late;
   std::optional<Transfer> got;
-  pair.loop.spawn(
-      [&]() -> Awaitable<> { got = co_await pair.client.read_some(asio::buffer(late)); });
+  pair.loop.spawn([&]() -> Awaitable<> { got = co_await read_into(pair.client, late); });
   pair.loop.settle();
   pair.loop.run(pair.client.shutdown_send());
   CHECK(pair.read(pair.server).error == asio::error::eof);
@@ -220,12 +216,8 @@ TEST_CASE("many buffers over TLS arrive as one") {
   const std::string head = "head", body(200'000, 'b');
   std::string heard;
   pair.loop.spawn([&]() -> Awaitable<> {
-    std::string piece(70'000, '\0');
-    while (heard.size() < head.size() + body.size()) {
-      const auto got = co_await pair.server.read_some(asio::buffer(piece));
-      if (got.error) co_return;
-      heard.append(piece, 0, got.bytes);
-    }
+    for (std::string piece; heard.size() < head.size() + body.size(); heard += piece)
+      if ((co_await read_into(pair.server, piece)).error) co_return;
   });
   const std::array<asio::const_buffer, 2> buffers{asio::buffer(head), asio::buffer(body)};
   CHECK_EQ(pair.loop.run(pair.client.write(buffers)).bytes, head.size() + body.size());

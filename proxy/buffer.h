@@ -1,0 +1,40 @@
+// Bytes read and not used yet.
+#pragma once
+
+#include <boost/asio/buffer.hpp>
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+namespace ledger {
+
+// Reads go into blocks that a thread's connections share: whoever waits has given its block back,
+// and the one given back last, which is still in the cache, is taken first. So an idle connection
+// holds no memory, and one that waits for the rest of something holds that something.
+class Buffer {
+ public:
+  Buffer() = default;
+  ~Buffer() { give_back(); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  std::string_view rest() const { return {data_.get() + begin_, end_ - begin_}; }
+  bool empty() const { return begin_ == end_; }
+  // The bytes stay where they are until park() or room().
+  void consume(std::size_t n) { begin_ += n; }
+
+  // Where to read more to; `filled` says how many came.
+  boost::asio::mutable_buffer room();
+  void filled(std::size_t n) { end_ += n; }
+  // Before a wait: gives back what is not needed.
+  void park();
+
+ private:
+  void move_to(std::unique_ptr<char[]> data, std::size_t capacity);
+  void give_back();
+
+  std::unique_ptr<char[]> data_;
+  std::size_t capacity_ = 0, begin_ = 0, end_ = 0;
+};
+
+}  // namespace ledger
