@@ -186,6 +186,27 @@ class Pass(Case):
         self.assertEqual(read_answer(client)["Connection"], "close")
         self.assertEqual(client.recv(1), b"")
 
+    def test_a_call_that_differs_from_the_one_before_on_its_connection_goes_its_own_way(self):
+        up, other = self.upstream(), self.upstream()
+        ledger = self.ledger(f'auth: {{ token: s3cret }}\nmounts: {{ /a: {{ upstream: "{up.url}" }}, /b: {{ upstream: "{other.url}" }} }}\n'
+                             f'routes: [ {{ name: pays, match: "POST /pay" }}, {{ name: puts, match: "PUT /pay", policy: pass }} ]')
+        client = self.connect(ledger)
+
+        def call(method, target, host="x", token="s3cret"):
+            client.sendall(request_bytes(method, target, host, {"Ledger-Token": token}))
+            return read_answer(client, method)
+        for _ in range(2):
+            self.assertEqual([call(method, target)["Ledger-Route"] for method, target in (
+                ("PUT", "/a/pay"), ("POST", "/a/pay"), ("PUT", "/b/pay"), ("PUT", "/b/pay"), ("PUT", "/b/pay?q"), ("PUT", "/b/other"))],
+                ["puts", "pays", "puts", "puts", "puts", None])
+            self.assertEqual([call("PUT", "/a/pay", host)["Ledger-Status"] for host in ("x", "y")], ["passed"] * 2)
+            self.assertEqual([call("PUT", "/a/pay", token=token).status for token in ("wrong", "s3cret")], [401, 200])
+            self.assertEqual(call("PUT", "/nowhere").status, 404)
+        once = [("PUT", "/pay"), ("POST", "/pay"), ("PUT", "/pay"), ("PUT", "/pay"), ("PUT", "/pay")]
+        self.assertEqual([(r.method, r.target) for r in up.requests], once + once[:1] + once[2:])
+        self.assertEqual([r["X-Forwarded-Host"] for r in up.requests], ["x", "x", "x", "y", "x", "x", "x", "y", "x"])
+        self.assertEqual([r.target for r in other.requests], ["/pay", "/pay", "/pay?q", "/other"] * 2)
+
     def test_a_broken_answer_is_broken_off(self):
         def broken(_request, connection):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 
-from harness import SANITIZED, Case, DEADLINE, Gate, eventually, exchange, main, read_answer, read_head, request_bytes
+from harness import SANITIZED, Case, DEADLINE, Gate, closed_port, eventually, exchange, main, read_answer, read_head, request_bytes
 
 MIB = 1024 * 1024
 
@@ -208,10 +208,28 @@ class Opened(Base):
 
     def test_a_host_inside_that_is_not_the_tunnels_is_refused(self):
         ledger = self.opened()
-        client = self.tunnel(ledger, f"127.0.0.1:{self.up.port}")
-        client.sendall(request_bytes("POST", "/v1/charges", "elsewhere.example", (), b"{}"))
-        answer = read_answer(client)
-        self.assertEqual((answer.status, answer.slug, self.up.requests), (400, "bad-request", []))
+        authority = f"127.0.0.1:{self.up.port}"
+        for before in (0, 1):  # of the same call with the right host, on the same connection
+            client = self.tunnel(ledger, authority)
+            for _ in range(before):
+                client.sendall(request_bytes("POST", "/v1/charges", authority, (), b"{}"))
+                self.assertEqual(read_answer(client).ledger, "executed")
+            client.sendall(request_bytes("POST", "/v1/charges", "elsewhere.example", (), b"{}"))
+            answer = read_answer(client)
+            self.assertEqual((answer.status, answer.slug, self.up.effects), (400, "bad-request", before))
+
+    def test_a_call_before_the_tunnel_does_not_show_the_way_to_one_inside(self):
+        up = self.upstream()
+        ledger = self.ledger(f'routes: [ {{ name: charge, match: "POST {up.url}/**" }} ]\nmounts: {{ /v1: {{ upstream: "http://127.0.0.1:{closed_port()}" }} }}')
+        authority = f"127.0.0.1:{up.port}"
+        client = socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE)
+        self.addCleanup(client.close)
+        client.sendall(request_bytes("POST", "/v1/charges", authority))
+        self.assertEqual(read_answer(client).status, 502)
+        client.sendall(request_bytes("CONNECT", authority, authority))
+        self.assertIn(" 200 ", read_head(client.makefile("rb", buffering=0))[0])
+        client.sendall(request_bytes("POST", "/v1/charges", authority))
+        self.assertEqual((read_answer(client)["Ledger-Route"], up.effects), ("charge", 1))
 
     def test_an_address_with_the_name_of_a_guarded_host_is_opened(self):
         # Of a client that looks names up itself.
