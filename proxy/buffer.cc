@@ -7,7 +7,7 @@
 namespace ledger {
 namespace {
 
-constexpr std::size_t block_size = 32'768;
+constexpr std::size_t block_size = 65'536;
 constexpr std::size_t room_min = 8'192;    // what a head usually fits in
 constexpr std::size_t parked_max = 8'192;  // more is not copied for a wait
 #ifdef __SANITIZE_ADDRESS__
