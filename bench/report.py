@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import subprocess
+import time
 
 from load import median, spread
 
@@ -52,12 +53,22 @@ def versions():
                       ("Node", "node", "-v")))
 
 
-def performance(rows, seconds, times, growth):
-    load = os.getloadavg()[2]
+def busy_cores():
+    """How many cores all programs together keep busy, in a second."""
+    def read():
+        user, nice, system, idle, iowait, *rest = map(int, pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+        return user + nice + system + sum(rest), idle + iowait
+    before = read()
+    time.sleep(1)
+    busy, free = (now - then for now, then in zip(read(), before))
+    return os.cpu_count() * busy / (busy + free)
+
+
+def performance(rows, seconds, times, growth, busy):
+    """`busy`: busy_cores() before the benchmark began."""
     cores = os.cpu_count()
-    # The benchmark itself keeps about two processes running.
-    shared = f"Load average of the last quarter of an hour: {load:.1f} on {cores} cores."
-    if load > 3:
+    shared = f"Just before it, other programs kept {busy:.1f} of {cores} cores busy."
+    if busy > 0.2:
         shared += (" **Other programs ran at the same time**: no core was the proxy's alone, CPU time is inflated, and latencies, calls/s and the "
                    "fdatasync probe hold waiting for a core. Only ratios of CPU time say something; the verdicts on the rest say nothing.")
     head = f"""# Performance

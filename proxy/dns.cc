@@ -3,6 +3,7 @@
 #include <netdb.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -16,7 +17,8 @@ namespace {
 
 namespace ip = asio::ip;
 
-constexpr std::size_t threads_max = 8;  // of one io_context, while there is something to look up
+constexpr std::size_t threads_max = 8;           // of one io_context
+constexpr std::chrono::seconds thread_kept{10};  // with nothing to look up
 
 std::optional<Addresses> without_asking(const std::string& host) {
   ErrorCode error;
@@ -75,8 +77,9 @@ struct NameLookup::Shared : std::enable_shared_from_this<Shared> {
   // Shared with the threads that look up:
   std::mutex mutex;
   asio::io_context* context = nullptr;  // null once nobody waits any more
+  std::condition_variable wake;
   std::deque<std::string> hosts;
-  std::size_t threads = 0;
+  std::size_t threads = 0, idle = 0;
 };
 
 NameLookup::NameLookup(asio::io_context& context, Resolve resolve)
@@ -90,6 +93,7 @@ NameLookup::~NameLookup() {
     const std::lock_guard lock(shared_->mutex);
     shared_->context = nullptr;
     shared_->hosts.clear();
+    shared_->wake.notify_all();
   }
   shared_->waiting.clear();  // their timers must not outlive the io_context
 }
@@ -111,6 +115,7 @@ void NameLookup::Shared::begin(const std::string& host) {
   {
     const std::lock_guard lock(mutex);
     hosts.push_back(host);
+    if (idle >= hosts.size()) return wake.notify_one();
     if (threads >= threads_max) return;  // one of them takes it
     ++threads;
   }
@@ -126,10 +131,14 @@ void NameLookup::Shared::begin(const std::string& host) {
   }
 }
 
-// A look-up thread, until there is nothing left to look up.
+// A look-up thread, until there has been nothing to look up for a while.
 void NameLookup::Shared::work() {
   std::unique_lock lock(mutex);
-  while (!hosts.empty()) {
+  for (;;) {
+    ++idle;
+    wake.wait_for(lock, thread_kept, [this] { return !hosts.empty() || context == nullptr; });
+    --idle;
+    if (hosts.empty()) break;
     const auto host = std::move(hosts.front());
     hosts.pop_front();
     lock.unlock();

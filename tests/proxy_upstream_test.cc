@@ -318,6 +318,19 @@ TEST_CASE("a silent name server holds up neither other names nor the caller") {
   }  // gone while its thread may still run
 }
 
+TEST_CASE("the thread of one look-up does the next one") {
+  Loop loop;
+  std::vector<std::thread::id> threads;
+  NameLookup names(loop.context, [&](const std::string&) -> LookupResult {
+    threads.push_back(std::this_thread::get_id());
+    return Addresses{asio::ip::make_address("192.0.2.7")};
+  });
+  const auto later = SteadyClock::now() + std::chrono::seconds(20);
+  for (int i = 0; i < 3; ++i)
+    CHECK(loop.run(names.lookup("host" + std::to_string(i) + ".test", later)).has_value());
+  CHECK_EQ(threads, std::vector(3, threads.at(0)));
+}
+
 TEST_CASE("addresses and localhost need no name server") {
   Loop loop;
   NameLookup names(loop.context, [](const std::string&) -> LookupResult {
