@@ -8,8 +8,9 @@ namespace ledger {
 namespace {
 
 constexpr std::size_t block_size = 65'536;
-constexpr std::size_t room_min = 8'192;    // what a head usually fits in
-constexpr std::size_t parked_max = 8'192;  // more is not copied for a wait
+constexpr std::size_t room_min = 8'192;     // what a head usually fits in
+constexpr std::size_t record_max = 16'384;  // RFC 8446 section 5.1
+constexpr std::size_t parked_max = 8'192;   // more is not copied for a wait
 #ifdef __SANITIZE_ADDRESS__
 constexpr std::size_t spare_max = 0;  // a use after the giving back shows
 #else
@@ -32,11 +33,22 @@ Memory block() {
 }  // namespace
 
 boost::asio::mutable_buffer Buffer::room() {
-  const auto used = end_ - begin_;
-  const auto needed = used + room_min;
+  const auto needed = end_ - begin_ + room_min;
   if (needed > capacity_)
     needed <= block_size ? move_to(block(), block_size) : move_to(memory(2 * needed), 2 * needed);
-  if (used == 0 || capacity_ - end_ < room_min) {
+  return free_space(room_min);
+}
+
+boost::asio::mutable_buffer Buffer::waiting_room() {
+  const auto needed = end_ - begin_ + record_max;
+  if (needed > capacity_ || capacity_ == block_size) move_to(memory(needed), needed);
+  return free_space(record_max);
+}
+
+// Behind what is there, which moves to the front where that leaves too little.
+boost::asio::mutable_buffer Buffer::free_space(std::size_t least) {
+  const auto used = end_ - begin_;
+  if (used == 0 || capacity_ - end_ < least) {
     std::memmove(data_.get(), data_.get() + begin_, used);
     begin_ = 0;
     end_ = used;

@@ -177,7 +177,7 @@ Awaitable<Transfer> Stream::read_some(Buffer& to) {
   if (!socket_.is_open()) co_return Transfer{asio::error::operation_aborted};
   Transfer got;
   if (tls_) {
-    std::tie(got.error, got.bytes) = co_await tls_->async_read_some(to.room(), use_result);
+    std::tie(got.error, got.bytes) = co_await tls_->async_read_some(to.waiting_room(), use_result);
   } else {
     while (got = receive_now(to.room()), got.bytes == 0 && !got.error) {
       to.park();

@@ -3,6 +3,7 @@
 
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <cstring>
 #include <random>
 
 #include "proxy/chunks.h"
@@ -260,6 +261,22 @@ TEST_CASE("a large body streams through in large pieces and bounded memory") {
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("a read over TLS waits with room for one record, not with a shared block") {
+  Buffer buffer;
+  CHECK_EQ(buffer.waiting_room().size(), 16'384);
+  std::memcpy(buffer.room().data(), "abc", 3);
+  buffer.filled(3);
+  buffer.consume(1);
+  CHECK_EQ(buffer.waiting_room().size(), 16'384);
+  CHECK_EQ(buffer.rest(), "bc");
+  buffer.room();
+  CHECK_EQ(buffer.rest(), "bc");
+  buffer.consume(2);
+  buffer.park();
+  CHECK_GT(buffer.room().size(), 16'384);
+  CHECK_EQ(buffer.waiting_room().size(), 16'384);
+}
+
 TEST_CASE("an idle connection holds little memory") {
   Loop loop;
   std::vector<std::unique_ptr<Pair>> pairs;
