@@ -307,6 +307,35 @@ TEST_CASE("an idle connection holds little memory") {
   for (auto& pair : pairs) pair->end();
   loop.settle();
 }
+
+TEST_CASE("a connection that waits for the rest of a head or a body holds little more than that") {
+  for (const std::string text :
+       {"POST / HTTP/1.1\r\nHost: x\r\nX-Half: ",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;half="}) {
+    Loop loop;
+    std::vector<std::unique_ptr<OneReader>> readers;
+    constexpr std::size_t count = 50;
+    for (std::size_t i = 0; i < count; ++i)
+      readers.push_back(std::make_unique<OneReader>(MessageReader::Side::requests));
+    const auto before = ::mallinfo2().uordblks;
+    for (auto& one : readers) {
+      one->loop.spawn([&reader = one->reader]() -> Awaitable<> {
+        co_await reader.read_head();
+        for (std::string piece; !reader.body_done(); piece.clear())
+          if (co_await reader.read_body(piece) != ReadError::none) break;
+      });
+      one->pair.say(text);
+      one->loop.settle();
+    }
+    const auto each = (::mallinfo2().uordblks - before) / count;
+    CAPTURE(each);
+    CHECK(each < 16 * 1024);
+    for (auto& one : readers) {
+      one->pair.end();
+      one->loop.settle();
+    }
+  }
+}
 #endif
 
 }  // namespace
