@@ -15,7 +15,6 @@ constexpr ssize_t portion_bytes = ssize_t{64} << 10;
 // So much may be left to the writer to copy, between two of its transactions.
 constexpr std::uint64_t small_rest_bytes = std::uint64_t{512} << 10;
 constexpr int rounds_max = 4;
-constexpr std::uint64_t frame_header_bytes = 24;
 
 thread_local bool checkpointing = false;
 
@@ -32,8 +31,8 @@ ssize_t write_in_portions(int fd, const void* data, std::size_t size, off64_t of
   return failed && (errno == EIO || errno == ENOSPC || errno == EDQUOT) ? -1 : written;
 }
 
-// A VFS of our own could not do it: it would not know the file's descriptor, and to open the file
-// once more would lose its locks (https://sqlite.org/howtocorrupt.html, section 2.2).
+// Our VFS (store/sqlite_vfs.h) cannot do it: it does not know the file's descriptor, and to open
+// the file once more would lose its locks (https://sqlite.org/howtocorrupt.html, section 2.2).
 void replace_pwrite() {
   static const bool once [[maybe_unused]] = [] {
     sqlite3_vfs* system = sqlite3_vfs_find("unix");
@@ -54,7 +53,6 @@ Checkpointer::Checkpointer(std::unique_ptr<Connection> db, Settings settings, St
       restart_wal_(std::move(restart_wal)),
       db_(std::move(db)) {
   replace_pwrite();
-  page_bytes_ = static_cast<std::uint64_t>(db_->number("PRAGMA page_size"));
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -100,16 +98,15 @@ void Checkpointer::loop() {
 
 // Copies what the log holds. Returns how much was committed meanwhile, in bytes of log.
 std::uint64_t Checkpointer::checkpoint() {
-  int frames = 0;
+  const auto before = metrics_.wal_bytes.load(std::memory_order_relaxed);
   const int code =
-      sqlite3_wal_checkpoint_v2(db_->raw(), "main", SQLITE_CHECKPOINT_PASSIVE, &frames, nullptr);
+      sqlite3_wal_checkpoint_v2(db_->raw(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   metrics_.checkpoints.fetch_add(1, std::memory_order_relaxed);
   if (code != SQLITE_OK && code != SQLITE_BUSY)  // busy: another process is at it
     metrics_.checkpoint_failures.fetch_add(1, std::memory_order_relaxed);
   if (code != SQLITE_OK) return 0;
-  const auto now = metrics_.wal_bytes.load(std::memory_order_relaxed);
-  const auto then = static_cast<std::uint64_t>(frames) * (page_bytes_ + frame_header_bytes);
-  return now > then ? now - then : 0;
+  const auto after = metrics_.wal_bytes.load(std::memory_order_relaxed);
+  return after > before ? after - before : 0;
 }
 
 }  // namespace ledger::sqlite

@@ -20,8 +20,8 @@ namespace ledger::sqlite {
 class Checkpointer {
  public:
   struct Settings {
-    std::uint64_t step_bytes = std::uint64_t{16} << 20;  // a checkpoint for each so much log
-    std::uint64_t long_bytes = std::uint64_t{64} << 20;  // the log should begin anew
+    std::uint64_t step_bytes;  // a checkpoint for each so much log
+    std::uint64_t long_bytes;  // the log should begin anew
   };
 
   // `restart_wal` is called from the checkpointer's thread.
@@ -43,8 +43,7 @@ class Checkpointer {
   const std::function<void()> restart_wal_;
 
   std::unique_ptr<Connection> db_;  // of the checkpointer's thread alone
-  std::uint64_t page_bytes_ = 4096;
-  std::uint64_t seen_bytes_ = 0;  // of the writer's thread alone: the log when last asked
+  std::uint64_t seen_bytes_ = 0;    // of the writer's thread alone: the log when last asked
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;

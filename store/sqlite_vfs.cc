@@ -11,7 +11,6 @@
 namespace ledger::sqlite {
 namespace {
 
-constexpr int frame_header_bytes = 24;
 // With one page more it is still less than 128 KiB, which is the longest write of the system's VFS.
 constexpr std::size_t gathered_max = std::size_t{120} << 10;
 
@@ -125,10 +124,10 @@ const char* gathering_vfs(const std::string& base) {
   static std::mutex mutex;
   static std::map<std::string, std::unique_ptr<Registered>> all;
   std::lock_guard guard(mutex);
-  auto& one = all[base];
+  auto& [below_name, one] = *all.try_emplace(base).first;
   if (one) return one->name.c_str();
   sqlite3_vfs* below = sqlite3_vfs_find(base.empty() ? nullptr : base.c_str());
-  if (!below) return nullptr;
+  if (!below) return below_name.c_str();
   one = std::make_unique<Registered>(Registered{"ledger over " + base, *below});
   one->vfs.zName = one->name.c_str();
   one->vfs.pNext = nullptr;

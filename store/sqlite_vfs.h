@@ -14,8 +14,11 @@
 
 namespace ledger::sqlite {
 
+constexpr int frame_header_bytes = 24;
+
 // The name to open connections with. `base`: the VFS below; empty: the system's. Registered at its
-// first use, for good. nullptr: there is no such base. From any thread.
+// first use, for good. A base that there is not is given back, for SQLite to refuse. From any
+// thread.
 const char* gathering_vfs(const std::string& base);
 
 }  // namespace ledger::sqlite

@@ -5,6 +5,8 @@
 #include <cassert>
 #include <future>
 
+#include "store/sqlite_vfs.h"
+
 namespace ledger::sqlite {
 namespace {
 
@@ -283,7 +285,8 @@ std::optional<Writer::Failure> Writer::failure(bool committing) {
 
 int Writer::on_wal(void* self, sqlite3*, const char*, int frames) {
   auto& writer = *static_cast<Writer*>(self);
-  writer.wal_bytes_ = static_cast<std::uint64_t>(frames) * (writer.page_bytes_ + 24);
+  writer.wal_bytes_ =
+      static_cast<std::uint64_t>(frames) * (writer.page_bytes_ + frame_header_bytes);
   writer.world_.metrics.wal_bytes.store(writer.wal_bytes_, std::memory_order_relaxed);
   writer.world_.committed(writer.wal_bytes_);
   return SQLITE_OK;

@@ -181,6 +181,17 @@ TEST_CASE("nothing of a transaction that failed comes out over another process's
   for (const auto& record : all->records) CHECK(record.state == State::completed);
 }
 
+TEST_CASE("a VFS that there is not is refused") {
+  TempFolder folder;
+  SqliteOptions options;
+  options.vfs = "nowhere";
+  for (int i = 0; i < 2; ++i) {
+    const auto opened = SqliteStore::open(folder.file(), options);
+    REQUIRE(!opened);
+    CHECK(mentions(opened.error(), "no such vfs"));
+  }
+}
+
 TEST_CASE("a load does not wait for an fsync") {
   DiskHouse house;
   auto store = house.open();
