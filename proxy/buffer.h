@@ -21,7 +21,7 @@ class Buffer {
 
   std::string_view rest() const { return {data_.get() + begin_, end_ - begin_}; }
   bool empty() const { return begin_ == end_; }
-  // The bytes stay where they are until park() or room().
+  // The bytes stay where they are until park() or a room is asked for.
   void consume(std::size_t n) { begin_ += n; }
 
   // Where to read more to; `filled` says how many came.

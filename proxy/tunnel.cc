@@ -165,11 +165,15 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
   std::string server_name;
 
   const auto downwards = [&]() -> Awaitable<> {
-    Buffer first;
-    co_await server.read_some(first);
+    std::string first;
+    {
+      Buffer buffer;
+      co_await server.read_some(buffer);
+      first = buffer.rest();
+    }
     if (ours) co_return;
     spoken = true;
-    co_await copy(server, stream_, std::string(first.rest()));
+    co_await copy(server, stream_, std::move(first));
   };
   const auto upwards = [&]() -> Awaitable<> {
     speaks = co_await first_bytes(server_name);
