@@ -69,7 +69,7 @@ def performance(rows, seconds, times, growth, busy):
     cores = os.cpu_count()
     shared = f"Just before it, other programs kept {busy:.1f} of {cores} cores busy."
     if busy > 0.2:
-        shared += (" **Other programs ran at the same time**: no core was the proxy's alone, CPU time is inflated, and latencies, calls/s and the "
+        shared += (" **Other programs were running**: no core was the proxy's alone, CPU time is inflated, and latencies, calls/s and the "
                    "fdatasync probe hold waiting for a core. Only ratios of CPU time say something; the verdicts on the rest say nothing.")
     head = f"""# Performance
 

@@ -125,9 +125,7 @@ class HeadParser::Parser : public http::basic_parser<isRequest> {
       return;
     }
     to_.head_.fields.push_back({view(name), trim_ows(view(value))});
-    const auto kind = kind_of(field, view(name));
-    to_.head_.kinds.push_back(kind);
-    to_.head_.seen |= 1U << static_cast<unsigned>(kind);
+    to_.head_.kinds.push_back(kind_of(field, view(name)));
   }
   void on_header_impl(ErrorCode& error) override {
     error = {};
@@ -207,7 +205,7 @@ ReadError HeadParser::parse_fields() {
 ReadError HeadParser::check_host() {
   if (side_ == MessageReader::Side::responses) return ReadError::none;
   std::size_t hosts = 0;
-  for (std::size_t i = 0; head_.has(FieldKind::host) && i < head_.fields.size(); ++i)
+  for (std::size_t i = 0; i < head_.fields.size(); ++i)
     if (head_.kinds[i] == FieldKind::host) {
       if (!is_host(head_.fields[i].value))
         return fail(ReadError::malformed, "a Host that is not one");

@@ -47,12 +47,10 @@ struct Head {
   std::vector<FieldKind> kinds;    // of each field
   Framing framing = Framing::none;
   std::uint64_t content_length = 0;  // Framing::length
-  unsigned seen = 0;                 // the kinds that there are: has()
   bool keep_alive = true;            // as the peer said (RFC 9112 section 9.3)
   bool expect_continue = false;      // request: Expect: 100-continue
   bool upgrade = false;  // Connection: upgrade with an Upgrade field (request, or a 101)
 
-  bool has(FieldKind kind) const { return (seen >> static_cast<unsigned>(kind) & 1) != 0; }
   // The first field of that name, compared without case; empty where absent.
   std::string_view get(std::string_view name) const;
   bool has(std::string_view name) const;

@@ -234,15 +234,14 @@ Awaitable<Session::Then> Session::relay_body(UpstreamConnection& upstream) {
         stream_.close();  // broken off here as it was there, never completed
         co_return Then::close;
       }
+      const bool copied = chunked || piece.size() <= copied_max;
       if (chunked)
         append_chunk(out, piece);
-      else if (piece.size() <= copied_max)
+      else if (copied)
         out += piece;
       if (chunked && reader.body_done()) append_last_chunk(out);
-      if (chunked || piece.size() <= copied_max) {
-        piece = {};
-        if (!reader.body_done() && reader.body_ready() && out.size() < piece_max) continue;
-      }
+      if (copied) piece = {};
+      if (copied && !reader.body_done() && reader.body_ready() && out.size() < piece_max) continue;
     }
     // A larger piece from the buffer it was read into.
     Stream::Buffers left{asio::buffer(out), asio::buffer(piece)};

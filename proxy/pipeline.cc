@@ -145,34 +145,26 @@ std::optional<Problem> Session::match(CallState& call) {
   const auto& head = call.head;
   if (proxy_.draining) return problem::draining();
   if (has_passed_here(head, proxy_.via)) return problem::loop_detected();
-  if (destination_ && !destination_->is_of(head)) destination_.reset();
-  std::optional<Target> found;
-  if (!destination_) {
+  if (!destination_ || !destination_->is_of(head)) {
     auto target =
         tunnel_ ? find_target(head, *tunnel_) : find_target(head, listener_, proxy_.config);
     if (!target) return target.error();
-    found = std::move(*target);
+    destination_ = Destination{std::string(head.method), std::string(head.target),
+                               std::string(head.host), std::move(*target)};
   }
-  const auto& target = found ? *found : destination_->target;
+  auto& to = *destination_;
   auto caller = tunnel_ ? identify_caller(head, *tunnel_)
-                        : identify_caller(head, target.reverse, proxy_.config.auth_token);
+                        : identify_caller(head, to.target.reverse, proxy_.config.auth_token);
   if (!caller) return caller.error();
   call.caller = std::move(*caller);
-  if (found) {
-    const auto& url = found->url;
+  if (to.policy == nullptr) {
+    const auto& url = to.target.url;
     if (is_own_address(url, proxy_.own)) return problem::loop_detected();
-    auto matched = match_route(proxy_.config.routes, proxy_.config.defaults, head.method, url);
-    const auto* const policy = &proxy_.with_upstream_key(*matched.policy, found->upstream_key);
-    auto origin = UpstreamPool::key({url, found->insecure});
-    destination_ = Destination{std::string(head.method),
-                               std::string(head.target),
-                               std::string(head.host),
-                               std::move(*found),
-                               std::move(origin),
-                               std::move(matched),
-                               policy};
+    to.origin = UpstreamPool::key({url, to.target.insecure});
+    to.matched = match_route(proxy_.config.routes, proxy_.config.defaults, head.method, url);
+    to.policy = &proxy_.with_upstream_key(*to.matched.policy, to.target.upstream_key);
   }
-  call.to = &*destination_;
+  call.to = &to;
   return std::nullopt;
 }
 

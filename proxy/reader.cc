@@ -156,7 +156,8 @@ Awaitable<ReadError> MessageReader::read_head(bool to_head) {
     const auto error = m.filled(co_await m.stream.read_some(m.buffer));
     if (error == ReadError::none) continue;
     m.scan = {};
-    co_return error == ReadError::truncated&& nothing ? ReadError::closed : error;
+    const bool closed = nothing && error == ReadError::truncated;
+    co_return closed ? ReadError::closed : error;
   }
 }
 

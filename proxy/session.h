@@ -21,9 +21,9 @@ namespace ledger {
 struct Destination {
   std::string method, asked, host;  // what the call said
   Target target;
-  std::string origin;  // its connections in the pool
+  std::string origin{};  // its connections in the pool
   Matched matched{};
-  const Policy* policy = nullptr;
+  const Policy* policy = nullptr;  // until a call was let through and matched
 
   bool is_of(const Head& head) const {
     return head.target == asked && head.method == method && head.host == host;

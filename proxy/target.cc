@@ -117,15 +117,9 @@ tl::expected<Target, Problem> find_target(const Head& head, const Tunnel& tunnel
 
 tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
                                               const std::string& token) {
-  Caller caller;
-  std::string given;
-  if (head.has(FieldKind::ledger)) {
-    caller = {std::string(head.get("Ledger-Agent")), std::string(head.get("Ledger-Run"))};
-    given = head.get("Ledger-Token");
-  }
-  if (const auto basic = head.has(FieldKind::hop_by_hop)
-                             ? basic_credentials(head.get("Proxy-Authorization"))
-                             : std::nullopt) {
+  Caller caller{std::string(head.get("Ledger-Agent")), std::string(head.get("Ledger-Run"))};
+  std::string given(head.get("Ledger-Token"));
+  if (const auto basic = basic_credentials(head.get("Proxy-Authorization"))) {
     // agent.run is split at the last dot.
     const auto dot = basic->first.rfind('.');
     caller.agent = basic->first.substr(0, dot);
@@ -143,10 +137,9 @@ tl::expected<Caller, Problem> identify_caller(const Head& head, const Tunnel& tu
 }
 
 bool has_passed_here(const Head& head, std::string_view via) {
-  for (std::size_t i = 0; head.has(FieldKind::via) && i < head.fields.size(); ++i)
-    if (head.kinds[i] == FieldKind::via && head.fields[i].value.find(via) != std::string::npos)
-      return true;
-  return false;
+  return std::any_of(head.fields.begin(), head.fields.end(), [&](const auto& f) {
+    return iequals(f.name, "Via") && f.value.find(via) != f.value.npos;
+  });
 }
 
 bool is_own_address(const Url& url, const std::vector<Endpoint>& own) {
