@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "config/hints.h"
+
 namespace ledger {
 namespace {
 
@@ -48,6 +50,8 @@ std::string unknown(const std::string& key, std::string_view section) {
   for (const Later& later : not_yet)
     if (later.section == section && later.key == key)
       return code(key) + " is not supported yet in this version";
+  if (auto instead = instead_of_key(section, key); !instead.empty())
+    return "unknown key " + code(key) + "; " + instead;
   if (auto places = other_places(key, section); !places.empty())
     return code(key) + " does not belong " + place(section) + "; it belongs " + places;
 

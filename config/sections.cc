@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "config/hints.h"
 #include "config/settings.h"
 
 namespace ledger {
@@ -215,14 +216,15 @@ void read_probe(Reader& in, const Entry& entry, Policy& policy) {
   });
   const bool executed_if = text("executed_if", [&](const Entry& at, const std::string& value) {
     if (!is_pointer(value))
-      in.fail(at.value.Mark(), "`executed_if` is a JSON pointer: `/data/0/id`");
+      in.fail(at.value.Mark(), "`executed_if` is a JSON pointer: " +
+                                   code(meant_pointer(value).value_or("/data/0/id")));
     probe->executed_if = value;
   });
   text("answer", [&](const Entry& at, const std::string& value) {
     if (!is_pointer(value) && !value.starts_with('{') && !value.starts_with('['))
-      in.fail(at.value.Mark(),
-              "`answer` is a JSON pointer such as `/data/0`, or the text of a JSON "
-              "object or list");
+      in.fail(at.value.Mark(), "`answer` is a JSON pointer such as " +
+                                   code(meant_pointer(value).value_or("/data/0")) +
+                                   ", or the text of a JSON object or list");
     probe->answer = value;
   });
   if (in.mistakes() == before && (!get || !executed_if))

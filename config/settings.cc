@@ -5,6 +5,8 @@
 #include <initializer_list>
 #include <utility>
 
+#include "config/hints.h"
+
 namespace ledger {
 namespace {
 
@@ -139,13 +141,17 @@ Setting<Config> section(std::string name, std::string about, const Settings<Conf
 }
 
 Parsed<std::string> parse_header_name(std::string_view text) {
-  if (is_token(text)) return std::string(text);
+  if (is_token(text) && !is_switch(text) && !is_number(text)) return std::string(text);
   return tl::unexpected(code(text) + " is not a header name, such as `X-Shop`");
 }
 
 Parsed<std::string> parse_token(std::string_view text) {
   const bool visible =
       std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+  // A secret that anybody would guess: who writes it wants a token, and has none.
+  if (is_switch(text))
+    return tl::unexpected(code(text) +
+                          " is no secret: write a token of your own, such as `${LEDGER_TOKEN}`");
   if (visible) return std::string(text);
   return tl::unexpected<std::string>("a token is printable ASCII without spaces");
 }
@@ -189,7 +195,12 @@ void read_key(Reader& in, const Entry& entry, Policy& policy) {
   policy.identity.key = nullptr;
   if (*text == "fingerprint") return;
   auto parsed = parse_key_template(*text);
-  if (!parsed) return in.fail(entry.value.Mark(), "`key`: " + parsed.error());
+  if (!parsed) {
+    const auto meant = text->find("${") == text->npos ? meant_part(*text) : std::nullopt;
+    return in.fail(entry.value.Mark(),
+                   "`key`: " + parsed.error() +
+                       (meant ? "; did you mean " + code("${" + *meant + "}") + "?" : ""));
+  }
   policy.identity.key = std::make_shared<const KeyTemplate>(std::move(*parsed));
 }
 
@@ -234,7 +245,12 @@ Settings<Policy> make_policy_settings() {
                        "how long the upstream remembers that key; in doubt holds after that"),
       list<Policy>({"ignore", "list of body:/json/pointer, form:name, query:name", "none",
                     "fields that vary between a call and its retry"},
-                   ignore, parse_ignore),
+                   ignore,
+                   [](std::string_view text) {
+                     return parse_ignore(text).map_error([&](const std::string& why) {
+                       return why + did_you_mean_part(text, " body form query ");
+                     });
+                   }),
       {{"key",
         "fingerprint, or a template of ${header:X} ${body:/p} ${form:n} ${query:n} ${path:n}",
         "fingerprint", "what identifies the effect"},
@@ -269,7 +285,8 @@ Settings<Policy> make_policy_settings() {
 }  // namespace
 
 Parsed<bool> parse_guarded(std::string_view text) {
-  return parse_word<bool>(text, {{"once", true}, {"pass", false}});
+  return parse_word<bool>(text, {{"once", true}, {"pass", false}})
+      .map_error([&](const std::string& why) { return why + instead_of_policy(text); });
 }
 
 const Settings<Policy>& policy_settings() {

@@ -9,6 +9,8 @@
 #include <numeric>
 #include <vector>
 
+#include "config/hints.h"
+
 namespace ledger {
 namespace {
 
@@ -201,6 +203,11 @@ Parsed<Url> parse_upstream(std::string_view text) {
 }
 
 Parsed<std::string> parse_upstream_key(std::string_view text) {
+  constexpr std::string_view example =
+      "write the header by which this upstream deduplicates, `upstream_key: Idempotency-Key`, or "
+      "leave it out where there is none";
+  if (is_switch(text) || is_number(text))
+    return bad(code(text) + " names no header: " + std::string(example));
   for (const std::string_view place : {"body:/", "form:"})
     if (text.starts_with(place)) {
       const auto name = text.substr(place.size());
@@ -209,6 +216,10 @@ Parsed<std::string> parse_upstream_key(std::string_view text) {
                  " names no field: write `body:/idempotency_key`, for a member of the "
                  "JSON object, or `form:idempotency_key`");
     }
+  if (const auto meant = meant_part(text); meant && meant->starts_with("header:"))
+    return bad(code(text) + " is not a header name; did you mean " + code(meant->substr(7)) + "?");
+  if (meant_part(text))
+    return bad(code(text) + " is not a header name" + did_you_mean_part(text, " body form "));
   if (!is_token(text)) return bad(code(text) + " is not a header name, such as `Idempotency-Key`");
   // Headers that frame the message, choose its meaning or belong to the hop are not ours to set.
   constexpr std::array<std::string_view, 16> taken = {"host",
@@ -242,8 +253,11 @@ Parsed<std::string> variable(std::string_view inside, const Environment& env) {
   const auto end = std::find_if_not(inside.begin(), inside.end(), is_name_char);
   const auto name = inside.substr(0, static_cast<std::size_t>(end - inside.begin()));
   const auto rest = inside.substr(name.size());
-  if (name.empty() || is_digit(name.front()) || (!rest.empty() && !rest.starts_with(":-")))
-    return bad("`${" + std::string(inside) + "}` is not `${NAME}` or `${NAME:-default}`");
+  if (name.empty() || is_digit(name.front()) || (!rest.empty() && !rest.starts_with(":-"))) {
+    const auto meant = meant_part(inside);
+    return bad("`${" + std::string(inside) + "}` is not `${NAME}` or `${NAME:-default}`" +
+               (meant ? "; a part of the call is `${" + *meant + "}`" : ""));
+  }
   const auto value = env(std::string(name));
   if (!rest.empty()) return value && !value->empty() ? *value : std::string(rest.substr(2));
   if (!value)
@@ -280,6 +294,10 @@ Parsed<std::string> substitute(std::string_view text, const Environment& env, bo
     const auto whole = text.substr(0, close + 1), inside = text.substr(2, close - 2);
     text.remove_prefix(close + 1);
     if (is_call_part(inside)) {
+      if (inside.starts_with("body:") && !inside.starts_with("body:/"))
+        if (const auto meant = meant_part(inside))
+          return bad(code(whole) + " holds no JSON pointer; did you mean " +
+                     code("${" + *meant + "}") + "?");
       if (!key_template)
         return bad(code(whole) + " names a part of the call, which only `key` can hold");
       out += whole;

@@ -74,6 +74,71 @@ TEST_CASE("a key in the wrong place is told where it belongs") {
           "in `defaults` or in a route");
 }
 
+TEST_CASE("a switch or a number where a name is wanted is refused with what to write") {
+  for (const auto* word : {"true", "yes", "on", "True", "YES", "false", "no", "off", "1", "null",
+                           "\"true\"", "auto", "12.5"}) {
+    CAPTURE(word);
+    const auto key = "upstream_key: " + std::string(word);
+    if (std::string(word) == "null")
+      CHECK(route_refused(key, "3:5", "has no value"));
+    else
+      CHECK(route_refused(key, "3:19",
+                          "write the header by which this upstream deduplicates, "
+                          "`upstream_key: Idempotency-Key`"));
+  }
+  refused("mounts: {/s: {upstream: https://h, upstream_key: true}}", "1:50",
+          "`upstream_key: Idempotency-Key`");
+  refused("listeners: [{listen: \"127.0.0.1:1\", upstream: https://h, upstream_key: on}]", "1:72",
+          "`upstream_key: Idempotency-Key`");
+  refused("defaults: {upstream_key: yes}", "1:26", "`upstream_key: Idempotency-Key`");
+  route_refused("headers: true", "3:14", "not a header name");
+  route_refused("credential_headers: [X-A, yes]", "3:31", "not a header name");
+  refused("auth: {token: true}", "1:15", "is no secret: write a token of your own");
+  refused("admin: {token: \"on\"}", "1:16", "is no secret");
+}
+
+TEST_CASE("a part of the call that is spelled as elsewhere is told as it is spelled here") {
+  route_refused("key: \"o-${body.x.y}\"", "3:10", "a part of the call is `${body:/x/y}`");
+  route_refused("key: \"${request.body.items[0].id}\"", "3:10", "`${body:/items/0/id}`");
+  route_refused("key: \"${body['x']}\"", "3:10", "`${body:/x}`");
+  route_refused("key: \"${headers.X-Shop}\"", "3:10", "`${header:X-Shop}`");
+  route_refused("key: \"${form.metadata.order_id}\"", "3:10", "`${form:metadata[order_id]}`");
+  route_refused("key: \"${query.id}\"", "3:10", "`${query:id}`");
+  route_refused("key: \"${body:x.y}\"", "3:10", "did you mean `${body:/x/y}`?");
+  route_refused("key: \"${body:order_id}\"", "3:10", "did you mean `${body:/order_id}`?");
+  route_refused("key: body.order_id", "3:10", "did you mean `${body:/order_id}`?");
+  route_refused("ignore: [body.trace.id]", "3:14", "did you mean `body:/trace/id`?");
+  route_refused("ignore: [form.trace]", "3:14", "did you mean `form:trace`?");
+  route_refused("upstream_key: body.idempotency_key", "3:19",
+                "did you mean `body:/idempotency_key`?");
+  route_refused("upstream_key: header:Idempotency-Key", "3:19", "did you mean `Idempotency-Key`?");
+  route_refused("probe: {get: \"/c?r=${body.r}\", executed_if: /id}", "3:18", "`${body:/r}`");
+  route_refused("probe: {get: \"/c?r=${body:/r}\", executed_if: \"$.data[0].id\"}", "3:50",
+                "is a JSON pointer: `/data/0/id`");
+}
+
+TEST_CASE("the words of other tools are told by what they are called here") {
+  route_refused("unlimited: true", "3:5", "write `policy: pass`");
+  route_refused("once: true", "3:5", "write `policy: once`");
+  route_refused("replay: true", "3:5", "write `on_duplicate: replay`");
+  route_refused("max_calls: 2", "3:5", "write `max: 2`");
+  route_refused("expires: 5m", "3:5", "write `ttl: 24h`");
+  route_refused("idempotency_header: Idempotency-Key", "3:5",
+                "write `upstream_key: Idempotency-Key`");
+  for (const auto* key : {"url", "path", "host", "method", "endpoint"}) {
+    route_refused(std::string(key) + ": https://h/x", "3:5",
+                  "write `match: POST https://api.example.com/v1/charges`");
+  }
+  route_refused("policy: unlimited", "3:13", "write `policy: pass`");
+  route_refused("policy: replay", "3:13", "`on_duplicate: replay`");
+  refused("persist: ledger.db", "1:1", "write `store: sqlite:ledger.db`");
+  refused("port: 8080", "1:1", "write `listen: 127.0.0.1:8080`");
+  refused("policies: []", "1:1", "write `routes:`");
+  refused("mounts: {/s: {url: \"https://h\", upstream: \"https://h\"}}", "1:15",
+          "write `upstream: https://api.example.com`");
+  refused("defaults: {unlimited: true}", "1:12", "write `defaults: { POST: pass }`");
+}
+
 TEST_CASE("what is promised for later is refused by name, never ignored") {
   route_refused("tool: send_email", "3:5", "`tool` is not supported yet in this version");
   refused("store: postgres://h/db", "1:8", "not supported yet");
