@@ -13,7 +13,8 @@ namespace {
 
 namespace ip = boost::asio::ip;
 
-// "user:password" of Basic credentials (RFC 7617); nullopt if there are none.
+// "user:password" of Basic credentials (RFC 7617), as they stand there: whoever made them of a URL
+// has decoded the URL's user and password. nullopt if there are none.
 std::optional<std::pair<std::string, std::string>> basic_credentials(std::string_view header) {
   if (header.size() < 6 || !iequals(header.substr(0, 6), "Basic ")) return std::nullopt;
   auto encoded = header.substr(6);
@@ -27,9 +28,8 @@ std::optional<std::pair<std::string, std::string>> basic_credentials(std::string
   if (n < 0 || static_cast<std::size_t>(n) < padding) return std::nullopt;
   decoded.resize(static_cast<std::size_t>(n) - padding);
   const auto colon = decoded.find(':');
-  if (colon == std::string::npos) return std::pair{percent_decode(decoded, false), std::string()};
-  return std::pair{percent_decode(decoded.substr(0, colon), false),
-                   percent_decode(decoded.substr(colon + 1), false)};
+  if (colon == std::string::npos) return std::pair{std::move(decoded), std::string()};
+  return std::pair{decoded.substr(0, colon), decoded.substr(colon + 1)};
 }
 
 bool same_secret(std::string_view a, std::string_view b) {
@@ -119,7 +119,12 @@ tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
                                               const std::string& token) {
   Caller caller{std::string(head.get("Ledger-Agent")), std::string(head.get("Ledger-Run"))};
   std::string given(head.get("Ledger-Token"));
-  if (const auto basic = basic_credentials(head.get("Proxy-Authorization"))) {
+  if (auto basic = basic_credentials(head.get("Proxy-Authorization"))) {
+    // Some clients (axios) hand the URL's user and password on as they are spelled there: the token
+    // tells.
+    if (auto password = percent_decode(basic->second, false);
+        !token.empty() && !same_secret(basic->second, token) && same_secret(password, token))
+      basic = {percent_decode(basic->first, false), std::move(password)};
     // agent.run is split at the last dot.
     const auto dot = basic->first.rfind('.');
     caller.agent = basic->first.substr(0, dot);
@@ -132,7 +137,7 @@ tl::expected<Caller, Problem> identify_caller(const Head& head, bool reverse,
 
 tl::expected<Caller, Problem> identify_caller(const Head& head, const Tunnel& tunnel) {
   auto caller = identify_caller(head, false, "");
-  if (caller && !tunnel.caller.agent.empty()) caller = tunnel.caller;
+  if (caller && !(tunnel.caller.agent.empty() && tunnel.caller.run.empty())) caller = tunnel.caller;
   return caller;
 }
 
