@@ -1,5 +1,7 @@
 #include "admin/explain.h"
 
+#include <algorithm>
+
 #include "guard/decide.h"
 #include "guard/operate.h"
 #include "proxy/body_key.h"
@@ -25,6 +27,26 @@ std::string would(const Found& found, const Policy& policy, const Arrived& event
   return would(decision);
 }
 
+// A body that comes without a Content-Type is taken for what a client would have said of it: JSON
+// of an object or a list, else a form, as curl's -d has it. An empty Content-Type stands for a call
+// that brings none, which the proxy reads as raw bytes. Returns the header that was assumed.
+std::string assume_content_type(ExplainRequest& request) {
+  const auto is_type = [](const auto& h) { return iequals(h.first, "Content-Type"); };
+  const auto given = std::find_if(request.headers.begin(), request.headers.end(), is_type);
+  if (given != request.headers.end()) {
+    std::erase_if(request.headers, [&](const auto& h) { return is_type(h) && h.second.empty(); });
+    return "";
+  }
+  if (request.body.empty()) return "";
+  const auto first = request.body.find_first_not_of(" \t\r\n");
+  const bool structured = first != std::string::npos &&
+                          (request.body[first] == '{' || request.body[first] == '[') &&
+                          Json::accept(request.body);
+  const std::string type = structured ? "application/json" : "application/x-www-form-urlencoded";
+  request.headers.emplace_back("Content-Type", type);
+  return "Content-Type: " + type;
+}
+
 struct Aimed {
   Url url;
   std::string upstream_key;  // of the mount
@@ -46,11 +68,12 @@ tl::expected<Aimed, std::string> aim(const Config& config, const std::string& ur
 }  // namespace
 
 tl::expected<Json, std::string> explain(const Config& config, Store& store,
-                                        const ExplainRequest& request) {
+                                        ExplainRequest request) {
   if (!is_token(request.method))
     return tl::unexpected("`" + request.method + "` is not a method, such as POST.");
   auto aimed = aim(config, request.url);
   if (!aimed) return tl::unexpected(aimed.error());
+  const auto assumed = assume_content_type(request);
   const auto matched = match_route(config.routes, config.defaults, request.method, aimed->url);
   auto policy = *matched.policy;
   if (policy.guarded && policy.upstream_key.empty()) use_upstream_key(policy, aimed->upstream_key);
@@ -69,6 +92,7 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store,
   j["policy"] = guarded ? "once" : "pass";
   j["url"] = aimed->url.to_string();
   j["body_kind"] = canonical.kind;
+  j["assumed"] = assumed.empty() ? Json(nullptr) : Json(assumed);
   j["canonical"] = canonical.bytes;
   j["fingerprint"] = identity ? Json(to_hex(identity->fingerprint)) : Json(nullptr);
   j["key"] = guarded ? Json(to_hex(identity->id)) : Json(nullptr);

@@ -16,11 +16,10 @@ struct ExplainRequest {
   std::string agent, run;
 };
 
-// {route, policy, url, body_kind, canonical, fingerprint, key, key_source, would}. `would` is what
-// the call would get now: "execute", "replay", "wait", "in-doubt", "pass", or the slug of its
-// refusal ("duplicate-blocked", "key-reused", ...). Nothing is sent or written; blocks on the
-// store. Error: one sentence.
-tl::expected<Json, std::string> explain(const Config& config, Store& store,
-                                        const ExplainRequest& request);
+// {route, policy, url, body_kind, assumed, canonical, fingerprint, key, key_source, would}. `would`
+// is what the call would get now: "execute", "replay", "wait", "in-doubt", "pass", or the slug of
+// its refusal ("duplicate-blocked", "key-reused", ...). `assumed`: the Content-Type that a body
+// without one was taken for. Nothing is sent or written; blocks on the store. Error: one sentence.
+tl::expected<Json, std::string> explain(const Config& config, Store& store, ExplainRequest request);
 
 }  // namespace ledger
