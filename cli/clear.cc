@@ -3,14 +3,14 @@
 #include <iostream>
 #include <string>
 
-#include "cli/commands.h"
+#include "cli/records.h"
 #include "cli/terminal.h"
 #include "guard/operate.h"
 
 namespace ledger::cli {
 namespace {
 
-constexpr std::size_t page_records = 500;
+constexpr std::size_t batch_records = 500;
 
 struct Tally {
   std::uint64_t cleared = 0, in_flight = 0, in_doubt = 0, changed = 0;
@@ -25,6 +25,16 @@ bool asks_and_gets_yes(std::uint64_t records) {
   return reply == "y" || reply == "Y" || reply == "yes";
 }
 
+tl::expected<std::uint64_t, StoreError> clearable(const Looked& looked, bool in_doubt) {
+  std::uint64_t n = 0;
+  const auto scanned = each_record(*looked.store, looked.filter, [&](const Record& record) {
+    n += record.state != State::in_flight && (in_doubt || record.state != State::in_doubt);
+    return true;
+  });
+  if (!scanned) return tl::unexpected(scanned.error());
+  return n;
+}
+
 using Deleted = tl::expected<Replaced, StoreError>;
 
 // Deletes this very version, so that a call that comes in between keeps its record.
@@ -37,8 +47,8 @@ std::future<Deleted> begin_delete(Store& store, const Record& record) {
   return promise->get_future();
 }
 
-tl::expected<void, StoreError> clear_page(Store& store, const std::vector<Record>& records,
-                                          bool in_doubt, Tally& tally) {
+tl::expected<void, StoreError> clear_batch(Store& store, const std::vector<Record>& records,
+                                           bool in_doubt, Tally& tally) {
   std::vector<std::future<Deleted>> deletes;  // together: the store commits them in few batches
   for (const auto& record : records) {
     if (record.state == State::in_flight)
@@ -83,30 +93,34 @@ void report(const Tally& tally, bool json) {
 int clear(const ClearOptions& options) {
   if (!options.yes && !is_terminal(0))
     return refuse("clear forgets records: add --yes where nobody can be asked", usage);
-  const auto store = open_existing(options.store, options);
-  if (!store) return store.error();
+  const auto looked = look(options);
+  if (!looked) return looked.error();
+  auto& store = *looked->store;
   // What a killed proxy left is in doubt, not in flight. How long it stays so is for the proxy that
   // knows the route to say; here it is kept.
   const Policy unknown;
   const auto settled =
-      settle_orphans(**store, [&](const Record&) -> const Policy& { return unknown; });
+      settle_orphans(store, [&](const Record&) -> const Policy& { return unknown; });
   if (!settled) return refuse(settled.error().message);
   if (!options.yes) {
-    const auto routes = (*store)->stats();
-    if (!routes) return refuse(routes.error().message);
-    const auto all = totals_of(*routes);
-    const auto clearable = all.completed + all.released + (options.in_doubt ? all.in_doubt : 0);
-    if (clearable > 0 && !asks_and_gets_yes(clearable)) return refuse("nothing was cleared");
+    const auto n = clearable(*looked, options.in_doubt);
+    if (!n) return refuse(n.error().message);
+    if (*n > 0 && !asks_and_gets_yes(*n)) return refuse("nothing was cleared");
   }
   Tally tally;
-  auto query = newest(page_records);
-  do {
-    const auto page = (*store)->scan(query);
-    if (!page) return refuse(page.error().message);
-    const auto done = clear_page(**store, page->records, options.in_doubt, tally);
-    if (!done) return refuse(done.error().message);
-    query.cursor = page->next;
-  } while (query.cursor != 0);
+  std::vector<Record> batch;
+  tl::expected<void, StoreError> cleared;
+  const auto clear_it = [&] {
+    cleared = clear_batch(store, batch, options.in_doubt, tally);
+    batch.clear();
+    return cleared.has_value();
+  };
+  const auto scanned = each_record(store, looked->filter, [&](Record& record) {
+    batch.push_back(std::move(record));
+    return batch.size() < batch_records || clear_it();
+  });
+  if (!scanned) return refuse(scanned.error().message);
+  if (!cleared || !clear_it()) return refuse(cleared.error().message);
   report(tally, options.json);
   return fine;
 }

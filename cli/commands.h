@@ -2,7 +2,6 @@
 // explanations go to stdout, everything else to stderr.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,26 +27,30 @@ struct ExplainOptions : Common {
   std::string method, url, body;     // body: text, or @FILE
   std::vector<std::string> headers;  // "Name: value"
 };
-struct LogOptions : Common {
-  std::string store;
+struct StoreOptions : Common {
+  std::string store;  // empty: the config's
+};
+// Which records; nullopt: all of them.
+struct Filters {
+  std::optional<std::string> route, agent, run, state, since;
+};
+struct LookOptions : StoreOptions {
+  Filters filters;
   std::size_t last = 0;  // 0: all
 };
-struct ShowOptions : Common {
+struct LogOptions : LookOptions {};
+struct DoubtsOptions : LookOptions {};
+struct StatsOptions : LookOptions {};
+struct TailOptions : LookOptions {};
+struct ShowOptions : LookOptions {
   std::vector<std::string> arguments;  // a store, the beginning of an id, or both
-  std::size_t last = 0;
 };
-struct StatsOptions : Common {
-  std::string store;
-};
-struct TailOptions : Common {
-  std::string store;
-};
-struct ResolveOptions : Common {
-  std::string id, store;
+struct ResolveOptions : StoreOptions {
+  std::string id;
+  std::optional<std::string> by;
   bool executed = false, not_executed = false;
 };
-struct ClearOptions : Common {
-  std::string store;
+struct ClearOptions : LookOptions {
   bool yes = false, in_doubt = false;
 };
 
@@ -72,6 +75,7 @@ int doctor(const DoctorOptions& options);
 int check(const CheckOptions& options);
 int explain(const ExplainOptions& options);
 int log(const LogOptions& options);
+int doubts(const DoubtsOptions& options);
 int show(const ShowOptions& options);
 int stats(const StatsOptions& options);
 int tail(const TailOptions& options);
@@ -96,15 +100,6 @@ std::optional<LoadedConfig> load(const std::string& file);
 
 // STORE, or the config's store where that is empty; it must exist. The error is the exit code, and
 // was printed.
-tl::expected<std::unique_ptr<Store>, int> open_existing(const std::string& store,
-                                                        const Common& common);
-
-// The newest `limit` records.
-Query newest(std::size_t limit);
-// Every record, newest first, until `each` returns false. Answers come without bodies.
-tl::expected<void, StoreError> each_record(Store& store, const std::function<bool(Record&)>& each);
-
-// The only record whose id begins with `prefix` (see is_id_prefix). The error is the exit code.
-tl::expected<Digest, int> find_id(Store& store, const std::string& prefix);
+tl::expected<std::unique_ptr<Store>, int> open_existing(const StoreOptions& options);
 
 }  // namespace ledger::cli

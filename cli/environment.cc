@@ -132,6 +132,17 @@ std::optional<std::string> get(const Endpoint& admin, const std::string& path) {
   return std::move(answer.body());
 }
 
+// The entries of NO_PROXY.
+std::vector<std::string_view> split(std::string_view list) {
+  std::vector<std::string_view> entries;
+  while (!list.empty()) {
+    const auto entry = list.substr(0, list.find_first_of(", "));
+    list.remove_prefix(std::min(list.size(), entry.size() + 1));
+    if (!entry.empty()) entries.push_back(entry);
+  }
+  return entries;
+}
+
 // Does an entry of NO_PROXY take `host` past the proxy? As curl and Python read it: a name and all
 // below it, a leading dot or `*.` alike, `*` everything.
 bool takes(std::string_view entry, std::string_view host) {
@@ -143,15 +154,34 @@ bool takes(std::string_view entry, std::string_view host) {
   return host.size() == entry.size() || host[host.size() - entry.size() - 1] == '.';
 }
 
+// `list`, and where clouds tell a machine who it is: they are asked by libraries unasked for,
+// answer that machine alone, and what they say is nobody else's business.
+std::string no_proxy(std::string list) {
+  static constexpr const char* metadata[] = {
+      "169.254.169.254", "169.254.170.2",           "169.254.170.23",
+      "100.100.100.200", "fd00:ec2::254",           "[fd00:ec2::254]",
+      "fd00:ec2::23",    "[fd00:ec2::23]",          "fd20:ce::254",
+      "[fd20:ce::254]",  "metadata.google.internal"};
+  if (list == "*") return list;  // everything already, and only where it stands alone
+  for (const auto* host : metadata) {
+    const auto entries = split(list);
+    if (std::find(entries.begin(), entries.end(), host) != entries.end()) continue;
+    if (!list.empty()) list += ',';
+    list += host;
+  }
+  return list;
+}
+
 }  // namespace
 
 std::string proxy_url(const Config& config, const Endpoint& listen, const CallerName& caller) {
   auto user = percent_encode(caller.agent);
   // The user is split at its last dot.
   if (!caller.run.empty() || user.find('.') != user.npos) user += "." + percent_encode(caller.run);
-  // Python's urllib leaves a user without a password out.
+  // requests and urllib3 send no credentials where the user is empty: a dot alone names nobody.
   if (!config.auth_token.empty())
-    user += ":" + percent_encode(config.auth_token);
+    user = (user.empty() ? "." : user) + ":" + percent_encode(config.auth_token);
+  // Python's urllib leaves a user without a password out.
   else if (!user.empty())
     user += ":x";
   auto to = listen;
@@ -173,6 +203,8 @@ tl::expected<Variables, std::string> client_environment(const Config& config,
   const auto combined = fs::absolute(*bundle).string();
   Variables all;
   for (const auto* name : proxy_variables) all.emplace_back(name, url);
+  for (const auto& [name, other] : {std::pair{"NO_PROXY", "no_proxy"}, {"no_proxy", "NO_PROXY"}})
+    all.emplace_back(name, no_proxy(value_of(name).empty() ? value_of(other) : value_of(name)));
   all.emplace_back("NODE_USE_ENV_PROXY", "1");
   all.emplace_back("NODE_OPTIONS", *node);
   for (const auto* name : bundle_variables) all.emplace_back(name, combined);
@@ -185,15 +217,10 @@ tl::expected<Variables, std::string> client_environment(const Config& config,
 
 std::optional<std::pair<std::string, std::string>> bypassed_host(const Config& config,
                                                                  const std::string& no_proxy) {
-  std::string_view list = no_proxy;
-  while (!list.empty()) {
-    auto entry = list.substr(0, list.find_first_of(", "));
-    list.remove_prefix(std::min(list.size(), entry.size() + 1));
-    if (entry.empty()) continue;
+  for (const auto entry : split(no_proxy))
     for (const auto& route : config.routes)
       if (route.policy.guarded && takes(entry, route.pattern.host()))
         return std::pair{std::string(route.pattern.host()), std::string(entry)};
-  }
   return std::nullopt;
 }
 

@@ -22,7 +22,8 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 // The variables that clients read, for a proxy that listens on `listen`. The CA comes alone where a
 // variable adds to the roots that a client has, and in a bundle with the system's where it replaces
 // them; files that this environment names in such variables already are part of the bundle.
-// NO_PROXY stays as it is. Error: a file that cannot be written.
+// NO_PROXY keeps what it has and gets the metadata addresses of clouds. Error: a file that cannot
+// be written.
 tl::expected<Variables, std::string> client_environment(const Config& config,
                                                         const Endpoint& listen,
                                                         const CallerName& caller,
@@ -31,7 +32,7 @@ tl::expected<Variables, std::string> client_environment(const Config& config,
 // This process's environment with these variables in it ("NAME=value").
 std::vector<std::string> merged_environment(const Variables& variables);
 
-// `http://agent.run:token@host:port`
+// `http://agent.run:token@host:port`; with a token and nobody named, the user is a dot.
 std::string proxy_url(const Config& config, const Endpoint& listen, const CallerName& caller);
 
 // A guarded host that NO_PROXY takes past the proxy, and the entry that does; nullopt: none.

@@ -68,18 +68,6 @@ tl::expected<ExplainRequest, std::string> request_from(const ExplainOptions& opt
   return request;
 }
 
-// A body without a Content-Type: JSON if it is an object or a list, else a form, as curl has it.
-std::string assume_content_type(ExplainRequest& request) {
-  const auto is_type = [](const auto& h) { return is_name(h.first, "Content-Type"); };
-  if (request.body.empty() || std::any_of(request.headers.begin(), request.headers.end(), is_type))
-    return "";
-  const auto parsed = Json::parse(request.body, nullptr, false);
-  std::string type =
-      parsed.is_structured() ? "application/json" : "application/x-www-form-urlencoded";
-  request.headers.emplace_back("Content-Type", type);
-  return type;
-}
-
 std::string meaning(const std::string& would) {
   if (would == "execute") return "execute: it would be sent";
   if (would == "replay") return "replay: the recorded answer";
@@ -90,7 +78,7 @@ std::string meaning(const std::string& would) {
   return would + ": it would be refused";
 }
 
-void print_rows(const Json& explained, const std::string& assumed) {
+void print_rows(const Json& explained) {
   std::vector<Row> rows;
   const auto text = [&](const char* field) {
     const auto& value = explained[field];
@@ -104,7 +92,8 @@ void print_rows(const Json& explained, const std::string& assumed) {
   add("route", text("route"), "(none: the method's default)");
   add("policy", text("policy"), "");
   add("url", text("url"), "");
-  add("body", text("body_kind") + (assumed.empty() ? "" : ", taken for " + assumed), "");
+  const auto assumed = text("assumed");
+  add("body", text("body_kind") + (assumed.empty() ? "" : ", assumed " + assumed), "");
   add("canonical", text("canonical"), "(empty)");
   add("fingerprint", text("fingerprint"), "(none)");
   add("key", text("key"), "(none)");
@@ -126,7 +115,6 @@ bool depends_on_secret(const Config& config, const ExplainRequest& request, cons
 int explain(const ExplainOptions& options) {
   auto request = request_from(options);
   if (!request) return refuse(request.error(), usage);
-  const auto assumed = assume_content_type(*request);
   const auto loaded = load(options.config);
   if (!loaded) return usage;
 
@@ -142,7 +130,7 @@ int explain(const ExplainOptions& options) {
   if (options.json)
     print_json(*explained);
   else
-    print_rows(*explained, assumed);
+    print_rows(*explained);
   if (!ours && depends_on_secret(loaded->config, *request, *explained))
     refuse("note: the store " + loaded->config.store_url +
            " cannot be seen from here, and credentials enter a key under its secret: fingerprint "

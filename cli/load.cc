@@ -1,12 +1,10 @@
-// What subcommands begin with: a config, a store, a record.
-#include <algorithm>
+// What subcommands begin with: a config, a store.
 #include <chrono>
 #include <filesystem>
 #include <iostream>
 #include <thread>
 
 #include "cli/commands.h"
-#include "cli/rows.h"
 #include "cli/terminal.h"
 
 namespace ledger::cli {
@@ -41,12 +39,11 @@ std::optional<LoadedConfig> load(const std::string& file) {
   return std::nullopt;
 }
 
-tl::expected<std::unique_ptr<Store>, int> open_existing(const std::string& store,
-                                                        const Common& common) {
-  auto url = store;
+tl::expected<std::unique_ptr<Store>, int> open_existing(const StoreOptions& options) {
+  auto url = options.store;
   std::string endpoint = "on the address of `admin:`";
   if (url.empty()) {
-    const auto loaded = load(common.config);
+    const auto loaded = load(options.config);
     if (!loaded) return tl::unexpected(usage);
     url = loaded->config.store_url;
     if (loaded->config.admin.port != 0)
@@ -59,43 +56,6 @@ tl::expected<std::unique_ptr<Store>, int> open_existing(const std::string& store
   if (!opened) return tl::unexpected(refuse(opened.error().message));
   std::this_thread::sleep_for(counts_behind);
   return std::move(*opened);
-}
-
-Query newest(std::size_t limit) {
-  Query query;
-  query.limit = limit;
-  return query;
-}
-
-tl::expected<void, StoreError> each_record(Store& store, const std::function<bool(Record&)>& each) {
-  auto query = newest(1000);
-  do {
-    auto page = store.scan(query);
-    if (!page) return tl::unexpected(page.error());
-    for (auto& record : page->records)
-      if (!each(record)) return {};
-    query.cursor = page->next;
-  } while (query.cursor != 0);
-  return {};
-}
-
-tl::expected<Digest, int> find_id(Store& store, const std::string& prefix) {
-  if (const auto whole = from_hex(prefix)) return *whole;
-  auto wanted = prefix;
-  std::transform(wanted.begin(), wanted.end(), wanted.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  std::vector<Digest> found;
-  const auto scanned = each_record(store, [&](Record& record) {
-    if (to_hex(record.id).starts_with(wanted)) found.push_back(record.id);
-    return true;
-  });
-  if (!scanned) return tl::unexpected(refuse(scanned.error().message));
-  if (found.empty())
-    return tl::unexpected(refuse("no record's id begins with " + prefix + "; see `ledger show`"));
-  if (found.size() > 1)
-    return tl::unexpected(refuse("the ids of " + std::to_string(found.size()) +
-                                 " records begin with " + prefix + "; give more digits"));
-  return found.front();
 }
 
 }  // namespace ledger::cli

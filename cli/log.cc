@@ -1,35 +1,41 @@
-// ledger log: one line a record, oldest first.
+// ledger log: one line a route, the latest activity last.
 #include <algorithm>
 #include <iostream>
 
-#include "cli/commands.h"
+#include "cli/records.h"
 #include "cli/rows.h"
 
 namespace ledger::cli {
+namespace {
 
-int log(const LogOptions& options) {
-  const auto store = open_existing(options.store, options);
-  if (!store) return store.error();
-  // Rows, not records: a long log holds few bytes of each.
-  std::vector<Row> rows;
+int print_records(const Looked& looked, std::size_t last) {
   std::vector<Json> lines;
-  std::size_t in_doubt = 0;
-  const auto scanned = each_record(**store, [&](Record& record) {
-    if (options.json)
-      lines.push_back(record_json(record, false));
-    else
-      rows.push_back(log_row(record));
-    in_doubt += record.state == State::in_doubt;
-    return options.last == 0 || std::max(rows.size(), lines.size()) < options.last;
+  const auto scanned = each_record(*looked.store, looked.filter, [&](Record& record) {
+    lines.push_back(record_json(record, false));
+    return last == 0 || lines.size() < last;
   });
   if (!scanned) return refuse(scanned.error().message);
-  std::reverse(rows.begin(), rows.end());
   std::for_each(lines.rbegin(), lines.rend(), print_json);
-  print(rows, shows_colour(1));
-  if (rows.empty() && !options.json && is_terminal(1)) std::cerr << "no calls yet\n";
-  if (in_doubt > 0 && !options.json && is_terminal(2))
-    std::cerr << counted(in_doubt, "call") << " in doubt: `ledger show` names "
-              << (in_doubt == 1 ? "it" : "them") << ", `ledger resolve` settles\n";
+  return fine;
+}
+
+}  // namespace
+
+int log(const LogOptions& options) {
+  const auto looked = look(options);
+  if (!looked) return looked.error();
+  if (options.json) return print_records(*looked, options.last);
+  Summary summary;
+  const auto scanned = each_record(*looked->store, looked->filter, [&](Record& record) {
+    summary.add(record);
+    return true;
+  });
+  if (!scanned) return refuse(scanned.error().message);
+  print(summary.rows(options.last), shows_colour(1));
+  if (summary.empty() && is_terminal(1)) std::cerr << nothing_found(looked->filter);
+  if (const auto n = summary.in_doubt(); n > 0 && is_terminal(2))
+    std::cerr << counted(n, "call") << " in doubt: " << command_for("doubts", options)
+              << " says which, and what to do\n";
   return fine;
 }
 

@@ -65,6 +65,35 @@ std::string answer_text(const Answer& answer) {
   return text + ", " + (answer.body_stored ? sized(answer.body.size()) : "body not stored");
 }
 
+StateLook look_of(const RouteStats& sum) {
+  return look_of(sum.in_doubt > 0    ? State::in_doubt
+                 : sum.in_flight > 0 ? State::in_flight
+                 : sum.completed > 0 ? State::completed
+                                     : State::released);
+}
+
+Row log_row(const RouteStats& sum) {
+  const auto look = look_of(sum);
+  const auto& c = sum.counts;
+  Row row{{std::string(look.symbol) + " " + sum.route, look.style},
+          {"attempts " + std::to_string(c.attempts)},
+          {"executed " + std::to_string(c.executed)},
+          {"blocked " + std::to_string(c.blocked())}};
+  if (c.blocked() > 0)
+    row.push_back({"← retried " + std::to_string(c.blocked()) + "×", Style::dim});
+  if (sum.in_doubt > 0) row.push_back({"in doubt " + std::to_string(sum.in_doubt), Style::warn});
+  return row;
+}
+
+std::string times(std::uint64_t n) { return std::to_string(n) + "×"; }
+
+// What a person knows the call by.
+std::string call_of(const Record& record) { return name_of(record); }
+
+std::string caller_of(const Record& record) {
+  return clean(record.agent) + (record.run.empty() ? "" : ", run " + clean(record.run));
+}
+
 std::string moment(Instant at, Instant now) {
   return relative(at, now) + "  (" + to_rfc3339(at) + ")";
 }
@@ -84,16 +113,116 @@ Cell state_cell(State state) {
   return {std::string(look.symbol) + " " + look.words, look.style};
 }
 
-Row log_row(const Record& record) {
-  const auto look = look_of(record.state);
-  const auto& c = record.counts;
-  Row row{{std::string(look.symbol) + " " + name_of(record), look.style},
-          {"attempts " + std::to_string(c.attempts)},
-          {"executed " + std::to_string(c.executed)},
-          {"blocked " + std::to_string(c.blocked())}};
-  if (c.blocked() > 0)
-    row.push_back({"← retried " + std::to_string(c.blocked()) + "×", Style::dim});
+void add(RouteStats& sum, const Record& record) {
+  sum.counts.attempts += record.counts.attempts;
+  sum.counts.executed += record.counts.executed;
+  sum.counts.replayed += record.counts.replayed;
+  sum.counts.joined += record.counts.joined;
+  ++sum.records;
+  switch (record.state) {
+    case State::in_flight:
+      ++sum.in_flight;
+      break;
+    case State::completed:
+      ++sum.completed;
+      break;
+    case State::released:
+      ++sum.released;
+      break;
+    case State::in_doubt:
+      ++sum.in_doubt;
+      break;
+  }
+}
+
+Summary::Line& Summary::line_of(const Record& record) {
+  const bool place = record.route.empty();
+  // What looks alike is one line.
+  auto name = name_of(record);
+  auto found = by_name_.find(name);
+  auto style = Style::plain;
+  if (found == by_name_.end() && place && places_++ >= places_max_) {
+    name = "(older calls of other places)";
+    style = Style::dim;
+    found = by_name_.find(name);
+  }
+  if (found != by_name_.end()) return lines_[found->second];
+  by_name_.emplace(name, lines_.size());
+  auto& line = lines_.emplace_back();
+  line.sum.route = std::move(name);
+  line.style = style;
+  return line;
+}
+
+void Summary::add(const Record& record) { cli::add(line_of(record).sum, record); }
+
+std::size_t Summary::in_doubt() const {
+  std::size_t n = 0;
+  for (const auto& line : lines_) n += line.sum.in_doubt;
+  return n;
+}
+
+std::vector<Row> Summary::rows(std::size_t last) const {
+  std::vector<Row> rows;
+  for (const auto& line : lines_)
+    if (last == 0 || rows.size() < last) rows.push_back(log_row(line.sum));
+  std::reverse(rows.begin(), rows.end());
+  return rows;
+}
+
+Row record_row(const Record& record) {
+  RouteStats alone;
+  alone.route = name_of(record);
+  add(alone, record);
+  auto row = log_row(alone);
+  row.insert(row.begin(), Cell{short_id(record.id), Style::dim});
   return row;
+}
+
+Doubt doubt_of(const Record& record) {
+  Doubt doubt{record.updated_at, ""};
+  for (auto entry = record.history.rbegin(); entry != record.history.rend(); ++entry) {
+    if (entry->event == "in_doubt" || entry->event == "owner_lost") {
+      doubt.since = entry->at;
+      if (doubt.why.empty()) doubt.why = entry->detail;
+    } else if (entry->event != "claimed" || entry->detail.empty()) {
+      break;  // the claim that began it; a sending again says so
+    }
+  }
+  return doubt;
+}
+
+std::vector<Row> doubt_rows(const std::vector<Record>& records, Instant now) {
+  std::vector<Row> rows{{}};
+  for (const auto* heading : {"id", "call", "agent", "since", "why", "sent", "asked for"})
+    rows.front().push_back({heading, Style::bold});
+  for (const auto& record : records) {
+    const auto doubt = doubt_of(record);
+    rows.push_back({{short_id(record.id), Style::warn},
+                    {call_of(record)},
+                    {caller_of(record)},
+                    {moment(doubt.since, now)},
+                    {clean(doubt.why)},
+                    {times(record.counts.executed)},
+                    {times(record.counts.attempts)}});
+  }
+  return rows;
+}
+
+std::vector<Row> settling_rows(const Record& record, Instant now) {
+  const auto doubt = doubt_of(record);
+  std::vector<Row> rows;
+  const auto add = [&](const char* name, std::string text) {
+    if (!text.empty()) rows.push_back({{name, Style::dim}, {std::move(text)}});
+  };
+  add("id", to_hex(record.id));
+  add("route", clean(record.route));
+  add("call", clean(record.method) + " " + clean(record.url));
+  add("agent", caller_of(record));
+  add("since", moment(doubt.since, now));
+  add("why", clean(doubt.why));
+  add("sent", times(record.counts.executed));
+  return rows;
 }
 
 std::vector<Row> stats_rows(const std::vector<RouteStats>& routes) {
@@ -145,7 +274,7 @@ std::vector<Row> history_rows(const Record& record, Instant now) {
   return rows;
 }
 
-std::string short_id(const Digest& id) { return to_hex(id).substr(0, 12); }
+std::string short_id(const Digest& id) { return to_hex(id).substr(0, 8); }
 
 bool is_id_prefix(std::string_view text) {
   return text.size() >= 6 && text.size() <= 64 &&

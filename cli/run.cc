@@ -12,6 +12,7 @@
 #include "cli/child.h"
 #include "cli/commands.h"
 #include "cli/environment.h"
+#include "cli/records.h"
 #include "cli/rows.h"
 #include "cli/terminal.h"
 #include "proxy/server.h"
@@ -21,6 +22,7 @@ namespace {
 
 constexpr int cannot_execute = 126, not_found = 127;  // as shells say it
 constexpr std::size_t records_looked_at = 1000;
+constexpr std::size_t doubts_told = 20;
 constexpr std::chrono::milliseconds counts_delay{100};  // until another process has written its own
 
 // --- the command -------------------------------------------------------------------------------
@@ -69,13 +71,19 @@ int wait_for(pid_t child, const sigset_t& signals) {
 
 // --- what became of its calls ------------------------------------------------------------------
 
-using Tally = std::unordered_map<Digest, Counts>;
+// Counts as they were. Records that were not among the newest then count whole if they change.
+struct Before {
+  std::unordered_map<Digest, Counts> counts;
+  std::uint64_t version = 0;
+};
 
-Tally tally_of(Store& store) {
-  Tally tally;
-  if (const auto page = store.scan(newest(records_looked_at)))
-    for (const auto& record : page->records) tally[record.id] = record.counts;
-  return tally;
+Before state_of(Store& store) {
+  Before before;
+  if (const auto page = store.scan(newest(records_looked_at))) {
+    before.version = page->version;
+    for (const auto& record : page->records) before.counts[record.id] = record.counts;
+  }
+  return before;
 }
 
 // Counts are written behind; an empty one is answered when all before it are.
@@ -85,37 +93,54 @@ void written(Store& store) {
   done.get_future().wait();
 }
 
-// The log's rows of what was asked since `before`.
-void report(Store& store, const Tally& before) {
-  const auto page = store.scan(newest(records_looked_at));
-  if (!page) return;
-  std::vector<Row> rows;
-  std::size_t in_doubt = 0;
-  for (auto it = page->records.rbegin(); it != page->records.rend(); ++it) {
-    auto record = *it;
-    auto& now = record.counts;
-    if (const auto was = before.find(record.id);
-        was != before.end() && was->second.attempts <= now.attempts) {
-      now.attempts -= was->second.attempts;
-      now.executed -= was->second.executed;
-      now.replayed -= was->second.replayed;
-      now.joined -= was->second.joined;
-    }
-    if (now.attempts == 0) continue;
-    in_doubt += record.state == State::in_doubt;
-    rows.push_back(log_row(record));
+// What was asked since `before` of this record, if anything was.
+bool leave_what_is_new(Record& record, const Before& before) {
+  auto& now = record.counts;
+  if (const auto was = before.counts.find(record.id);
+      was != before.counts.end() && was->second.attempts <= now.attempts) {
+    now.attempts -= was->second.attempts;
+    now.executed -= was->second.executed;
+    now.replayed -= was->second.replayed;
+    now.joined -= was->second.joined;
   }
-  if (rows.empty()) {
-    std::cerr << "ledger: no guarded call came through\n";
-    return;
-  }
+  return now.attempts > 0;
+}
+
+void tell(const std::vector<Row>& rows) {
   const bool colour = shows_colour(2);
   Columns columns;
   for (const auto& row : rows) columns.fit(row);
   for (const auto& row : rows) std::cerr << columns.line(row, colour) << '\n';
-  if (in_doubt > 0)
-    std::cerr << counted(in_doubt, "call") << " in doubt: `ledger show` names "
-              << (in_doubt == 1 ? "it" : "them") << ", `ledger resolve` settles\n";
+}
+
+// The log's lines of what was asked since `before`, and what of it is in doubt.
+void report(Store& store, const Before& before, const StoreOptions& place) {
+  Summary summary;
+  std::vector<Record> in_doubt;
+  std::size_t seen = 0;
+  const auto scanned = each_record(store, Filter(), [&](Record& record) {
+    const bool changed = record.version > before.version;
+    if (!changed && seen >= records_looked_at) return false;
+    ++seen;
+    if (!leave_what_is_new(record, before)) return true;
+    summary.add(record);
+    if (record.state == State::in_doubt && in_doubt.size() < doubts_told)
+      in_doubt.push_back(std::move(record));
+    return true;
+  });
+  if (!scanned) return;
+  if (summary.empty()) {
+    std::cerr << "ledger: no guarded call came through\n";
+    return;
+  }
+  tell(summary.rows());
+  if (in_doubt.empty()) return;
+  std::vector<Row> rows;
+  for (auto record = in_doubt.rbegin(); record != in_doubt.rend(); ++record)
+    rows.push_back(record_row(*record));
+  std::cerr << counted(summary.in_doubt(), "call") << " in doubt, not sent again on a guess; `"
+            << clean(command_for("doubts", place)) << "` says why and what to do:\n";
+  tell(rows);
 }
 
 // A proxy of this process, on a port of its own, beside whatever else uses the store.
@@ -174,7 +199,7 @@ int run(const RunOptions& options) {
         break;
       }
 
-  const auto tally = tally_of(**store);
+  const auto earlier = state_of(**store);
   const auto child = spawn(options.command, merged_environment(*variables), before);
   if (child < 0) {
     const bool missing = child == -ENOENT;
@@ -195,7 +220,7 @@ int run(const RunOptions& options) {
     std::cerr << "ledger: what became of its calls: http://" << config.admin.to_string()
               << "/api/records\n";
   else
-    report(**store, tally);
+    report(**store, earlier, StoreOptions{options, ""});
   return code;
 }
 

@@ -3,33 +3,37 @@
 #include <filesystem>
 #include <iostream>
 
-#include "cli/commands.h"
+#include "cli/records.h"
 #include "cli/rows.h"
 #include "guard/operate.h"
 
 namespace ledger::cli {
 namespace {
 
-int show_one(Store& store, const std::string& prefix, bool json) {
-  const auto id = find_id(store, prefix);
+int show_one(const std::string& prefix, const ShowOptions& options) {
+  const auto store = open_existing(options);
+  if (!store) return store.error();
+
+  const auto id = find_id(**store, prefix);
   if (!id) return id.error();
-  const auto found = load_now(store, *id);
+  const auto found = record_as_it_stands(**store, *id);
   if (!found) return refuse(found.error().message);
-  if (!found->record) return refuse("there is no record " + prefix + "; see `ledger show`");
-  const auto& record = *found->record;
-  if (json) {
+  if (!*found) return refuse("there is no record " + prefix + "; see `ledger show`");
+  const auto& record = **found;
+  const auto now = (*store)->now();
+  if (options.json) {
     print_json(record_json(record, true));
     return fine;
   }
   const bool colour = shows_colour(1);
   const auto name = name_of(record);
   std::cout << styled(name, Style::bold, colour) << '\n';
-  print(field_rows(record, found->now), colour);
+  print(field_rows(record, now), colour);
   std::cout << "history\n";
-  print(history_rows(record, found->now), colour);
+  print(history_rows(record, now), colour);
   if (record.state == State::in_doubt)
-    std::cout << "settle it: ledger resolve " << short_id(record.id)
-              << " --executed | --not-executed\n";
+    std::cout << "settle it: " << clean(command_for("resolve " + short_id(record.id), options))
+              << " --executed (never sent again) | --not-executed (the next repeat is sent)\n";
   return fine;
 }
 
@@ -45,11 +49,15 @@ struct Happened {
   Row row;
 };
 
-int show_all(Store& store, std::size_t last, bool json) {
+int show_all(const ShowOptions& options) {
+  const auto looked = look(options);
+  if (!looked) return looked.error();
+  const auto last = options.last;
+  const bool json = options.json;
   std::vector<Happened> events;
   std::vector<Record> records;
-  const auto now = store.now();
-  const auto scanned = each_record(store, [&](Record& record) {
+  const auto now = looked->store->now();
+  const auto scanned = each_record(*looked->store, looked->filter, [&](Record& record) {
     if (json) {
       records.push_back(std::move(record));
       return last == 0 || records.size() < last;
@@ -74,18 +82,19 @@ int show_all(Store& store, std::size_t last, bool json) {
   std::vector<Row> rows;
   for (auto i = skipped; i < events.size(); ++i) rows.push_back(std::move(events[i].row));
   print(rows, shows_colour(1));
-  if (rows.empty() && !json && is_terminal(1)) std::cerr << "no calls yet\n";
+  if (rows.empty() && !json && is_terminal(1)) std::cerr << nothing_found(looked->filter);
   return fine;
 }
 
 }  // namespace
 
 int show(const ShowOptions& options) {
-  std::string id, store_name;
+  auto asked = options;
+  std::string id;
   for (const auto& argument : options.arguments) {
     std::error_code ignored;
     const bool is_id = is_id_prefix(argument) && !std::filesystem::exists(argument, ignored);
-    auto& slot = is_id ? id : store_name;
+    auto& slot = is_id ? id : asked.store;
     if (!slot.empty())
       return refuse(std::string("show takes one ") +
                         (is_id ? "id" : "store, and an id is six or more hex digits") + ": `" +
@@ -93,10 +102,12 @@ int show(const ShowOptions& options) {
                     usage);
     slot = argument;
   }
-  const auto store = open_existing(store_name, options);
-  if (!store) return store.error();
-  return id.empty() ? show_all(**store, options.last, options.json)
-                    : show_one(**store, id, options.json);
+  if (id.empty()) return show_all(asked);
+  const auto& f = options.filters;
+  if (f.route || f.agent || f.run || f.state || f.since)
+    return refuse("show takes an id, or --route, --agent, --run, --state and --since, not both",
+                  usage);
+  return show_one(id, asked);
 }
 
 }  // namespace ledger::cli

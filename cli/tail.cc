@@ -8,7 +8,7 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "cli/commands.h"
+#include "cli/records.h"
 #include "cli/rows.h"
 
 namespace ledger::cli {
@@ -59,17 +59,19 @@ struct Shown {
 
 class Tail {
  public:
-  Tail(Store& store, bool json) : store_(store), json_(json), colour_(shows_colour(1)) {}
+  Tail(const Looked& looked, bool json)
+      : store_(*looked.store), filter_(looked.filter), json_(json), colour_(shows_colour(1)) {}
 
   // The latest records, so that the screen is not empty.
   tl::expected<void, StoreError> begin() {
-    auto page = store_.scan(newest(watched));
+    auto page = store_.scan(filter_.query(watched));
     if (!page) return tl::unexpected(page.error());
     seen_ = page->version;
     for (const auto& record : page->records) attempts_[record.id] = record.counts.attempts;
     std::vector<Shown> latest;
     for (auto& record : page->records)
-      if (latest.size() < shown_first) add(latest, std::move(record));
+      if (latest.size() < (filter_.names_a_time() ? watched : shown_first) && filter_.takes(record))
+        add(latest, std::move(record));
     put(latest);
     return {};
   }
@@ -90,13 +92,14 @@ class Tail {
 
   // Follows the pages to the end; next time, what changed since the first of them.
   tl::expected<void, StoreError> find_changed(std::vector<Shown>& changed) {
-    auto query = newest(1000);
+    auto query = filter_.query(1000);
     query.changed_since = seen_;
     do {
       auto page = store_.scan(query);
       if (!page) return tl::unexpected(page.error());
       if (query.cursor == 0) seen_ = page->version;
-      for (auto& record : page->records) add(changed, std::move(record));
+      for (auto& record : page->records)
+        if (filter_.takes(record)) add(changed, std::move(record));
       query.cursor = page->next;
     } while (query.cursor != 0);
     return {};
@@ -104,9 +107,10 @@ class Tail {
 
   tl::expected<void, StoreError> find_repeated(std::vector<Shown>& changed) {
     std::unordered_map<Digest, std::uint64_t> attempts;
-    auto page = store_.scan(newest(watched));
+    auto page = store_.scan(filter_.query(watched));
     if (!page) return tl::unexpected(page.error());
     for (auto& record : page->records) {
+      if (!filter_.takes(record)) continue;
       attempts[record.id] = record.counts.attempts;
       const auto known = attempts_.find(record.id);
       const bool repeated = known != attempts_.end() && known->second != record.counts.attempts;
@@ -132,7 +136,7 @@ class Tail {
         print_json(record_json(record, false));
         continue;
       }
-      auto row = log_row(record);
+      auto row = record_row(record);
       row.insert(row.begin(), Cell{clock_time(at), Style::dim});
       columns_.fit(row);
       rows.push_back(std::move(row));
@@ -142,6 +146,7 @@ class Tail {
   }
 
   Store& store_;
+  const Filter& filter_;
   const bool json_, colour_;
   Columns columns_;  // grow with what was shown
   std::uint64_t seen_ = 0;
@@ -152,9 +157,9 @@ class Tail {
 
 int tail(const TailOptions& options) {
   const auto signals = take_signals();
-  const auto store = open_existing(options.store, options);
-  if (!store) return store.error();
-  Tail tail(**store, options.json);
+  const auto looked = look(options);
+  if (!looked) return looked.error();
+  Tail tail(*looked, options.json);
   auto done = tail.begin();
   while (done && std::cout && !reader_left()) {
     if (told_to_stop(signals)) return fine;

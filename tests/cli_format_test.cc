@@ -90,7 +90,32 @@ TEST_CASE("colours only where they are wanted") {
   CHECK(styled("x", Style::plain, true) == "x");
 }
 
+TEST_CASE("the line of one record begins with its id's first digits") {
+  auto r = record("charge_card", 5);
+  r.id.fill(0xab);
+  CHECK(line(record_row(r)) ==
+        "abababab   ✓ charge_card   attempts 5   executed 1   blocked 4   ← retried 4×");
+}
+
+TEST_CASE("a doubt dates from its first sending, and its reason is the latest") {
+  auto r = record("charge_card", 2, State::in_doubt);
+  const auto at = [](int s) { return Instant(std::chrono::seconds(s)); };
+  r.history = {{at(1), "in_doubt", "an older one"},
+               {at(2), "resolved", "not executed"},
+               {at(3), "claimed", ""},
+               {at(4), "in_doubt", "reset"},
+               {at(5), "claimed", "sent again under the same upstream key"},
+               {at(6), "in_doubt", "time-out after 80 s"}};
+  CHECK(doubt_of(r).since == at(4));
+  CHECK(doubt_of(r).why == "time-out after 80 s");
+}
+
 TEST_CASE("the log's line") {
+  const auto log_row = [](const Record& one) {
+    Summary summary;
+    summary.add(one);
+    return summary.rows().front();
+  };
   CHECK(line(log_row(record("charge_card", 5))) ==
         "✓ charge_card   attempts 5   executed 1   blocked 4   ← retried 4×");
   CHECK(line(log_row(record("charge_card", 1))) ==

@@ -1,5 +1,7 @@
 """The command line, beside a running proxy and without one."""
 import json
+import os
+import pty
 import signal
 import subprocess
 import threading
@@ -22,9 +24,9 @@ class Cli(Case):
         keys = [self.proxy.charge(self.up)["Ledger-Key"] for _ in range(5)]
         return keys[0]
 
-    def doubtful(self):
+    def doubtful(self, **more):
         self.up.handler = lambda r, c: reset(c)
-        key = self.proxy.charge(self.up, path="/mail")["Ledger-Key"]
+        key = self.proxy.charge(self.up, path="/mail", **more)["Ledger-Key"]
         self.up.handler = self.up.count_up
         return key
 
@@ -66,12 +68,142 @@ class Cli(Case):
         self.assertIn("?", self.run_cli("log", self.proxy.store_path).stdout)
         self.run_cli("resolve", key, self.proxy.store_path, code=2)
         self.run_cli("resolve", key, "--executed", "--not-executed", self.proxy.store_path, code=2)
-        self.run_cli("resolve", key, "--executed", self.proxy.store_path)
+        self.run_cli("resolve", key, "--executed", "--by", "ada", self.proxy.store_path)
         again = self.proxy.charge(self.up, path="/mail")
         self.assertEqual((again.slug, self.up.effects), ("answer-not-stored", 1))
-        refused = self.run_cli("resolve", key, "--not-executed", self.proxy.store_path, code=1)
+        refused = self.run_cli("resolve", key, "--not-executed", "--by", "ada", self.proxy.store_path, code=1)
         self.assertEqual(len(refused.stderr.strip().splitlines()), 1)
-        self.run_cli("resolve", "0" * 64, "--executed", self.proxy.store_path, code=1)
+        self.run_cli("resolve", "0" * 64, "--executed", "--by", "ada", self.proxy.store_path, code=1)
+
+    def test_resolve_wants_to_know_who_says_so_where_nobody_can_be_asked(self):
+        key = self.doubtful()
+        refused = self.run_cli("resolve", key, "--not-executed", self.proxy.store_path, code=2)
+        self.assertIn("--by", refused.stderr)
+        self.assertEqual(len(refused.stderr.strip().splitlines()), 1)
+        self.assertEqual(self.proxy.record(key)["state"], "in_doubt")
+
+    def at_a_terminal(self, *arguments, reply):
+        """What the command shows on a terminal of its own where somebody types `reply`, and its exit code."""
+        master, slave = pty.openpty()
+        process = subprocess.Popen([BINARY, *arguments], cwd=self.proxy.directory, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        os.write(master, reply.encode())
+        shown = b""
+        try:
+            while piece := os.read(master, 65536):
+                shown += piece
+        except OSError:
+            pass  # the other side is closed
+        os.close(master)
+        return shown.decode(), process.wait(DEADLINE)
+
+    def test_resolve_shows_the_record_on_a_terminal_and_asks(self):
+        key = self.doubtful(user="billing-bot.run-7:x")
+        shown, code = self.at_a_terminal("resolve", key[:8], "--not-executed", self.proxy.store_path, reply="n\n")
+        self.assertEqual((code, self.proxy.record(key)["state"]), (1, "in_doubt"), shown)
+        for part in (key, "mail", f"POST {self.up.url}/mail", "billing-bot", "[y/N]"):
+            self.assertIn(part, shown)
+        shown, code = self.at_a_terminal("resolve", key[:8], "--not-executed", self.proxy.store_path, reply="y\n")
+        self.assertEqual((code, self.proxy.record(key)["state"]), (0, "released"), shown)
+
+    def test_doubts_tell_a_person_which_call_it_was_and_what_to_do(self):
+        key = self.doubtful(user="billing-bot.run-7:x")
+        self.storm()
+        told = self.run_cli("doubts", self.proxy.store_path).stdout
+        [line] = [line for line in told.splitlines() if line.startswith(key[:8])]
+        for part in ("mail", "billing-bot", "run-7", "Z"):
+            self.assertIn(part, line)
+        self.assertNotIn("charge_card", told)
+        self.assertIn("--executed", told)
+        self.assertIn("--not-executed", told)
+        [record] = [json.loads(line) for line in self.run_cli("doubts", "--json").stdout.splitlines()]
+        self.assertEqual((record["id"], record["agent"], record["state"]), (key, "billing-bot", "in_doubt"))
+        self.assertTrue(record["why"])
+        self.run_cli("resolve", key[:8], "--executed", "--by", "ada")
+        self.assertEqual(self.run_cli("doubts").stdout, "")
+
+    def test_every_line_of_a_record_has_the_first_digits_of_its_id(self):
+        key, doubt = self.storm(), self.doubtful()
+        for command in ("show", "doubts"):
+            self.assertIn(doubt[:8], self.run_cli(command, self.proxy.store_path).stdout)
+        self.assertIn(key[:8], self.run_cli("show", self.proxy.store_path).stdout)
+        shown = subprocess.run(f"{BINARY} tail {self.proxy.store_path} | head -n 2", shell=True, capture_output=True, text=True).stdout
+        self.assertIn(f"{key[:8]}   ✓ charge_card", shown)
+        self.assertIn(f"{doubt[:8]}   ? mail", shown)
+
+    def test_the_log_has_one_line_a_route_however_many_records_it_has(self):
+        for amount in range(3):
+            for _ in range(2):
+                self.proxy.charge(self.up, body=b'{"amount":%d}' % amount)
+        for path in ("/a", "/b", "/a"):
+            self.proxy.charge(self.up, path=path)
+        self.doubtful()
+        lines = [" ".join(line.split()) for line in self.run_cli("log").stdout.splitlines()]
+        place = self.up.url.removeprefix("http://")
+        self.assertEqual(lines, ["✓ charge_card attempts 6 executed 3 blocked 3 ← retried 3×",
+                                 f"✓ POST {place}/a attempts 2 executed 1 blocked 1 ← retried 1×",
+                                 f"✓ POST {place}/b attempts 1 executed 1 blocked 0",
+                                 "? mail attempts 1 executed 1 blocked 0 in doubt 1"], lines)
+
+    def test_filters_take_route_agent_run_state_and_since(self):
+        self.proxy.charge(self.up, user="bot.run-1:x")
+        self.proxy.charge(self.up, body=b"{}", user="bot.run-2:x")
+        doubt = self.doubtful(user="other.run-1:x")
+
+        def ids(*filters, command="log"):
+            return {json.loads(line)["id"][:8] for line in self.run_cli(command, "--json", *filters).stdout.splitlines()}
+
+        every = ids()
+        self.assertEqual(len(every), 3)
+        for command in ("log", "show"):
+            self.assertEqual(len(ids("--route", "charge_card", command=command)), 2)
+            self.assertEqual(len(ids("--agent", "bot", command=command)), 2)
+            self.assertEqual(len(ids("--run", "run-1", command=command)), 2)
+            self.assertEqual(ids("--state", "in_doubt", command=command), {doubt[:8]})
+            self.assertEqual(ids("--agent", "bot", "--run", "run-1", "--state", "in_doubt", command=command), set())
+            self.assertEqual(ids("--since", "10m", command=command), every)
+            self.assertEqual(ids("--since", "0s", command=command), set())
+            self.assertEqual(ids("--since", "2001-02-03T04:05:06+02:00", command=command), every)
+            self.assertEqual(ids("--since", "2999-02-03T04:05:06Z", command=command), set())
+        self.assertEqual(ids("--agent", "bot", command="doubts"), set())
+        self.assertEqual(ids("--agent", "other", command="doubts"), {doubt[:8]})
+        stats = json.loads(self.run_cli("stats", "--json", "--agent", "bot").stdout)
+        self.assertEqual((stats["totals"]["attempts"], stats["totals"]["in_doubt"]), (2, 0))
+        for command in ("log", "show", "tail", "stats", "doubts", "clear"):
+            more = ("--yes",) if command == "clear" else ()
+            self.assertIn("did you mean `completed`?", self.run_cli(command, "--state", "complete", *more, code=2).stderr)
+        self.run_cli("clear", "--yes", "--run", "run-2")
+        self.assertEqual(len(ids()), 2)
+        self.run_cli("clear", "--yes", "--agent", "")
+        self.assertEqual(len(ids()), 2)
+
+    def test_help_and_version_are_subcommands_too(self):
+        self.assertEqual(self.run_cli("help").stdout, self.run_cli("--help").stdout)
+        self.assertIn("--not-executed", self.run_cli("help", "resolve").stdout)
+        self.assertIn("did you mean `resolve`?", self.run_cli("help", "reslove", code=2).stderr)
+        self.assertEqual(self.run_cli("version").stdout, self.run_cli("-V").stdout)
+        self.assertEqual(self.run_cli("version").stdout, self.run_cli("--version").stdout)
+
+    def test_explain_reads_a_body_the_same_way_here_and_at_the_admin_endpoint_and_says_how(self):
+        for body, kind, assumed in (("amount=49&b=%20", "form", "Content-Type: application/x-www-form-urlencoded"),
+                                    ('{"b":1,"a":2}', "json", "Content-Type: application/json"),
+                                    ("[1]", "json", "Content-Type: application/json"),
+                                    ("hello", "form", "Content-Type: application/x-www-form-urlencoded")):
+            url = self.up.url + "/v1/charges"
+            here = json.loads(self.run_cli("explain", "--json", "POST", url, "-d", body).stdout)
+            there = self.proxy.admin("POST", "/api/explain", {"method": "POST", "url": url, "body": body}).json()
+            self.assertEqual((here["body_kind"], here["assumed"]), (kind, assumed))
+            self.assertEqual(here, there)
+            self.assertIn(assumed, self.run_cli("explain", "POST", url, "-d", body).stdout)
+            # And as the proxy reads a call that says so.
+            called = self.proxy.proxied("POST", url, body.encode(), [tuple(assumed.split(": "))])
+            self.assertEqual(called["Ledger-Key"], here["key"])
+            # An empty one stands for a call that has none.
+            here = json.loads(self.run_cli("explain", "--json", "POST", url, "-d", body, "-H", "Content-Type:").stdout)
+            there = self.proxy.admin("POST", "/api/explain", {"method": "POST", "url": url, "body": body, "headers": {"Content-Type": ""}}).json()
+            called = self.proxy.proxied("POST", url, body.encode())
+            self.assertEqual((here["body_kind"], here["assumed"], here["key"]), ("raw", None, called["Ledger-Key"]))
+            self.assertEqual(there["key"], here["key"])
 
     def test_clear_forgets_what_is_settled_and_asks_first(self):
         self.storm()

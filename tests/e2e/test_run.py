@@ -1,11 +1,13 @@
 """`ledger run -- CMD` and `ledger env`: programs that know nothing of Ledger come through it."""
+import importlib.util
+import json
 import os
 import shutil
 import signal
 import subprocess
 import unittest
 
-from harness import BINARY, Case, DEADLINE, eventually, main
+from harness import BINARY, Case, DEADLINE, eventually, main, reset
 
 PYTHON = """
 import sys, urllib.request
@@ -107,7 +109,87 @@ class Run(Case):
                            REQUESTS_CA_BUNDLE=str(other), NO_PROXY="internal.example")
         self.assertIn(other.read_text(), done.stdout)
         self.assertIn((self.directory / "state/ca.pem").read_text(), done.stdout)
-        self.assertRegex(done.stdout.splitlines()[-1], rf"^{self.directory}/state/ca.pem internal.example http://127.0.0.1:\d+$")
+        self.assertRegex(done.stdout.splitlines()[-1], rf"^{self.directory}/state/ca.pem internal\.example,\S+ http://127.0.0.1:\d+$")
+
+    def test_the_command_needs_no_dashes_before_it_and_keeps_every_word_of_its_own(self):
+        words = ["--agent", "x", "-c", "y", "--", "[1,2]", "{}", "", "log", "--help", "a b"]
+        show = self.script("words.py", "import sys\nprint(sys.argv[1:])\n")
+        for dashes in ([], ["--"]):
+            done = subprocess.run([BINARY, "run", "-c", str(self.config), "--agent", "bot", *dashes, "python3", str(show), *words],
+                                  cwd=self.directory, env=self.environment(), capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stdout), (0, f"{words}\n"), done.stderr)
+        done = subprocess.run([BINARY, "-c", str(self.config), "run", "sh", "-c", "exit 7"], cwd=self.directory, env=self.environment(), timeout=60)
+        self.assertEqual(done.returncode, 7)
+
+    def test_metadata_addresses_are_in_no_proxy_beside_the_users_own(self):
+        def lists(**environment):
+            done = self.run_it("sh", "-c", 'echo "$NO_PROXY"; echo "$no_proxy"', **environment)
+            return [line.split(",") for line in done.stdout.splitlines()]
+
+        metadata = {"169.254.169.254", "fd00:ec2::254", "metadata.google.internal", "100.100.100.200"}
+        for found in lists():
+            self.assertLessEqual(metadata, set(found))
+        for found in lists(NO_PROXY="internal.example"):
+            self.assertLessEqual(metadata | {"internal.example"}, set(found))
+        upper, lower = lists(NO_PROXY="a.example,169.254.169.254", no_proxy="b.example")
+        self.assertEqual((upper[0], lower[0], upper.count("169.254.169.254")), ("a.example", "b.example", 1))
+        # `*` means everything only where it stands alone.
+        self.assertEqual(lists(NO_PROXY="*"), [["*"], ["*"]])
+
+    def test_what_asks_a_metadata_address_goes_past_the_proxy(self):
+        script = self.script("ask.py", "import urllib.request as u\nprint([bool(u.proxy_bypass(h)) for h in ('169.254.169.254', 'metadata.google.internal', 'api.example.com')])\n")
+        self.assertEqual(self.run_it("python3", script).stdout, "[True, True, False]\n")
+
+    TOKEN = "p%41ss%w&rd%"
+    CLIENTS = {
+        "curl": ["curl", "-sS", "{url}", "-d", "amount=49"],
+        "requests": ["python3", "-c", "import requests, sys; print(requests.post(sys.argv[1], data='amount=49').text)", "{url}"],
+        "urllib": ["python3", "-c", "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1], data=b'amount=49').read().decode())", "{url}"],
+        "node": ["node", "-e", "fetch(process.argv[1], { method: 'POST', body: 'amount=49' }).then((r) => r.text()).then(console.log)", "{url}"],
+    }
+
+    def each_client(self):
+        for name, command in self.CLIENTS.items():
+            there = shutil.which(command[0]) and (name != "requests" or importlib.util.find_spec("requests"))
+            if there:
+                yield name, [word.format(url=self.url) if word == "{url}" else word for word in command]
+
+    def test_a_token_with_percent_signs_works_with_an_agent_and_without_one(self):
+        self.write(f"listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\nauth: {{ token: \"{self.TOKEN}\" }}")
+        for name, command in self.each_client():
+            for options, agent in (((), None), (("--agent", "b%41t 100%"), "b%41t 100%"), (("--run", "r%2e1"), None)):
+                with self.subTest(name, options=options):
+                    done = self.run_it(*command, options=options)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertIn('"n"', done.stdout, done.stderr)
+                    shown = subprocess.run([BINARY, "log", "--json", "-n", "1", "ledger.db"], cwd=self.directory, capture_output=True, text=True).stdout
+                    record = json.loads(shown)
+                    self.assertEqual((record["agent"], record["run"]), (agent, "r%2e1" if "--run" in options else None))
+                    subprocess.run([BINARY, "clear", "--yes", "ledger.db"], cwd=self.directory, check=True, capture_output=True)
+
+    def test_a_token_is_read_as_it_was_sent(self):
+        ledger = self.ledger(f"auth: {{ token: \"{self.TOKEN}\" }}", store="memory:")
+        up = self.upstream()
+        for token, status in ((self.TOKEN, 200), ("p%2541ss%25w&rd%25", 200), ("pAss%w&rd%", 407), ("", 407), ("x", 407)):
+            answer = ledger.proxied("POST", up.url + "/", token.encode(), user=f"bot:{token}")
+            self.assertEqual(answer.status, status, token)
+        self.assertEqual(ledger.direct("GET", "/nowhere", headers={"Ledger-Token": self.TOKEN}).status, 404)
+
+    def test_the_summary_has_a_line_a_route_and_names_what_is_in_doubt(self):
+        script = self.script("two.py", """
+import sys, urllib.request
+for amount in (b"1", b"2", b"2"):
+    try:
+        print(urllib.request.urlopen(urllib.request.Request(sys.argv[1], data=amount)).read())
+    except OSError as error:
+        print(error)
+""")
+        self.up.handler = lambda request, connection: reset(connection) if request.body == b"2" else self.up.count_up(request, connection)
+        done = self.run_it("python3", script, self.url)
+        lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
+        self.assertEqual(lines[0], "? charge attempts 3 executed 2 blocked 1 ← retried 1× in doubt 1")
+        self.assertIn("ledger doubts", lines[1])
+        self.assertRegex(lines[2], r"^[0-9a-f]{8} \? charge attempts 2 executed 1 blocked 1")
 
     def test_a_no_proxy_that_takes_guarded_calls_past_us_is_told(self):
         done = self.run_it("true", no_proxy="internal.example, localhost")

@@ -157,7 +157,7 @@ class OwnerDies(Case):
         self.one.kill()
         eventually(lambda: self.two.record(key)["state"] == "in_doubt", "the reaper")
         self.assertIn("?", self.two.cli("log", self.one.store_path).stdout)
-        done = self.two.cli("resolve", key, "--not-executed", self.one.store_path)
+        done = self.two.cli("resolve", key, "--not-executed", "--by", "ada", self.one.store_path)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.gate.opened.set()
         self.assertEqual((self.two.charge(self.up).ledger, self.up.effects), ("executed", 2))
@@ -172,7 +172,7 @@ class OwnerDies(Case):
 
     def test_a_person_settles_it_without_any_proxy(self):
         key = self.without_any_proxy()
-        done = self.one.cli("resolve", key, "--not-executed", self.one.store_path)
+        done = self.one.cli("resolve", key, "--not-executed", "--by", "ada", self.one.store_path)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_a_person_clears_it_without_any_proxy_only_as_one_in_doubt(self):
