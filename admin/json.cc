@@ -136,6 +136,14 @@ Json stats_json(const std::vector<RouteStats>& routes) {
   return j;
 }
 
+Json tunnels_json(const TunnelCounts& tunnels) {
+  auto rows = Json::array();
+  for (const auto& [host, n] : tunnels.all())
+    rows.push_back(
+        {{"host", host}, {"opened", n.opened}, {"blind", n.blind}, {"passed", n.passed}});
+  return rows;
+}
+
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

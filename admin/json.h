@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "guard/tunnels.h"
 #include "store/store.h"
 
 namespace ledger {
@@ -21,6 +22,9 @@ Json stats_json(const std::vector<RouteStats>& routes);
 RouteStats totals_of(const std::vector<RouteStats>& routes);
 // Of all attempts, the share that did not execute; 0 without attempts.
 double duplicate_rate(const Counts& counts);
+
+// [{"host", "opened", "blind", "passed"}], by host.
+Json tunnels_json(const TunnelCounts& tunnels);
 
 // Serialises; bytes that are not UTF-8 are replaced, never thrown at.
 std::string dump(const Json& json);

@@ -26,6 +26,23 @@ std::string label(std::string_view name, std::string_view value) {
   return "{" + std::string(name) + "=\"" + std::string(value) + "\"}";
 }
 
+// Hosts are host names or addresses: nothing that a label's value would need to escape.
+void tunnels(std::string& out, const TunnelCounts& counts) {
+  const auto hosts = counts.all();
+  family(out, "ledger_tunnels_total", "counter",
+         "Tunnels by host; of a blind one no call is seen.");
+  for (const auto& [host, n] : hosts)
+    for (const auto& [kind, value] : {std::pair{"opened", n.opened}, std::pair{"blind", n.blind}})
+      if (value > 0)
+        sample(out, "ledger_tunnels_total", "{host=\"" + host + "\",kind=\"" + kind + "\"}",
+               std::to_string(value));
+  family(out, "ledger_unnamed_calls_total", "counter",
+         "Calls in opened tunnels that no route named, and that passed.");
+  for (const auto& [host, n] : hosts)
+    if (n.passed > 0)
+      sample(out, "ledger_unnamed_calls_total", label("host", host), std::to_string(n.passed));
+}
+
 std::string resident_bytes() {
   std::ifstream statm("/proc/self/statm");
   long total = 0, resident = 0;
@@ -70,6 +87,7 @@ std::string metrics_text(const Metrics& m) {
          std::to_string(m.settled_released.load()));
   sample(out, "ledger_settled_total", label("state", "in_doubt"),
          std::to_string(m.settled_in_doubt.load()));
+  tunnels(out, m.tunnels);
   const auto simple = [&](std::string_view name, std::string_view type, std::string_view help,
                           const std::string& value) {
     family(out, name, type, help);

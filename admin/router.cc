@@ -153,7 +153,9 @@ Response AdminRouter::stats() const {
   await_counts(store_);
   const auto routes = store_.stats();
   if (!routes) return admin_problem(503, "store-unavailable", routes.error().message);
-  return json(200, stats_json(*routes));
+  auto body = stats_json(*routes);
+  body["tunnels"] = tunnels_json(metrics_.tunnels);
+  return json(200, body);
 }
 
 Response AdminRouter::list_records(const std::string& query) const {

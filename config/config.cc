@@ -49,9 +49,62 @@ std::string home_directory() {
 
 }  // namespace
 
+namespace {
+
+bool any_opens(const std::vector<RoutePattern>& patterns, std::string_view host,
+               std::uint16_t port) {
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const RoutePattern& pattern) { return pattern.opens(host, port); });
+}
+
+// Does a route, or `https.guard`, name this host under https?
+bool named(const Config& config, std::string_view host, std::uint16_t port) {
+  return any_opens(config.https.guard, host, port) ||
+         std::any_of(config.routes.begin(), config.routes.end(),
+                     [&](const Route& route) { return route.pattern.opens(host, port); });
+}
+
+}  // namespace
+
 bool opens_tunnels(const Config& config) {
-  return std::any_of(config.routes.begin(), config.routes.end(),
+  return config.https.open == HttpsRules::Open::all || !config.https.guard.empty() ||
+         std::any_of(config.routes.begin(), config.routes.end(),
                      [](const Route& route) { return route.pattern.opens_any(); });
+}
+
+std::string opened_hosts(const Config& config) {
+  std::vector<std::string> hosts;
+  const auto add = [&](const RoutePattern& pattern) {
+    if (pattern.opens_any() && std::find(hosts.begin(), hosts.end(), pattern.host()) == hosts.end())
+      hosts.push_back(pattern.host());
+  };
+  const bool all = config.https.open == HttpsRules::Open::all;
+  if (!all) {
+    for (const auto& route : config.routes) add(route.pattern);
+    for (const auto& pattern : config.https.guard) add(pattern);
+  } else {
+    for (const auto& pattern : config.https.never) add(pattern);
+  }
+  std::string text;
+  for (const auto& host : hosts) (text += text.empty() ? "" : ", ") += host;
+  if (all) return text.empty() ? "every host" : "every host but " + text;
+  return text;
+}
+
+bool opens_tunnel(const Config& config, std::string_view host, std::uint16_t port) {
+  if (any_opens(config.https.never, host, port)) return false;
+  return config.https.open == HttpsRules::Open::all || named(config, host, port);
+}
+
+bool names_host(const Config& config, const Url& url) {
+  return std::any_of(config.routes.begin(), config.routes.end(), [&](const Route& route) {
+    return route.pattern.names_host() && route.pattern.reaches(url);
+  });
+}
+
+const Policy& unnamed_in_tunnel(const Config& config, std::string_view method, const Url& url) {
+  if (named(config, url.host, url.port_number())) return config.defaults.of(method);
+  return config.defaults.pass;
 }
 
 Config default_config() {

@@ -42,6 +42,15 @@ enum class Durability : std::uint8_t {
   normal  // survives the process, not the machine
 };
 
+// Which https tunnels are opened, so that their calls can be seen. Hosts are patterns whose paths
+// and methods say nothing.
+struct HttpsRules {
+  enum class Open : std::uint8_t { named, all } open = Open::named;
+  std::vector<RoutePattern> never;  // not opened, whatever else says so
+  std::vector<RoutePattern> guard;  // opened, and calls that no route names are guarded there
+  bool strict = false;              // tunnels that are not opened are refused
+};
+
 struct Config {
   std::vector<Listener> listeners;  // `listen:` first
   Endpoint admin;
@@ -57,7 +66,8 @@ struct Config {
   std::string tls_client_cert, tls_client_key;
   std::vector<Mount> mounts;  // longest prefix first
   std::vector<Route> routes;  // first match wins
-  std::string auth_token;     // empty: callers need none
+  HttpsRules https;
+  std::string auth_token;  // empty: callers need none
   // Names that have these addresses, whatever DNS says. Not in the file: for `ledger doctor`, whose
   // host only its own proxy can find.
   std::vector<std::pair<std::string, std::string>> hosts;
@@ -69,6 +79,7 @@ struct Config {
   Duration header_timeout = std::chrono::seconds(
       30);  // from the first byte of a call to its body's end: no progress for so long
   Duration connect_timeout = std::chrono::seconds(10);
+  Duration tunnel_idle_timeout = std::chrono::hours(1);  // a tunnel in which nothing moves
   Duration drain_timeout = std::chrono::seconds(90);  // SIGTERM: executions get so long to finish
   std::size_t threads = 0;                            // 0: one a core
 };
@@ -81,8 +92,19 @@ struct ConfigError {
   std::string to_string() const;  // file:line:column: message
 };
 
-// Does a route name a host under https, so that there are tunnels to open?
+// Is there any host whose https tunnels are opened?
 bool opens_tunnels(const Config& config);
+// Those hosts, for a person: "api.stripe.com, *.example.com", or "every host but
+// internal.example.com".
+std::string opened_hosts(const Config& config);
+// Is an https tunnel to `host` (any case, without a final dot; IPv6 with or without brackets)
+// opened?
+bool opens_tunnel(const Config& config, std::string_view host, std::uint16_t port);
+// Does a route name this host, under the URL's scheme?
+bool names_host(const Config& config, const Url& url);
+// The policy of a call that came in an opened tunnel and that no route names. Where nothing names
+// the host (`https.open: all`) it passes: a POST may be a poll there.
+const Policy& unnamed_in_tunnel(const Config& config, std::string_view method, const Url& url);
 
 // Reads and checks `path`. All mistakes that can be told apart are reported at once, in the order
 // of the file. A file that cannot be read is an error; an empty one means the defaults. `env` looks

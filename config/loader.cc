@@ -99,6 +99,19 @@ void check_default_retry(Reader& in, const Entries& top, const Config& config) {
             "`in_doubt: retry` needs an `upstream_key`, and nothing in this file has one");
 }
 
+// A route that guards a host whose tunnels are never opened would be a promise that nobody keeps.
+void check_never_opened(Reader& in, const Entries& top, const Config& config) {
+  for (const auto& route : config.routes) {
+    const auto& pattern = route.pattern;
+    if (!route.policy.guarded || !pattern.opens_any() || pattern.host().starts_with('*')) continue;
+    for (const auto& never : config.https.never)
+      if (never.shadows(pattern))
+        in.fail(find_entry(top, "https")->value["never"].Mark(),
+                "`never` has " + code(never.host()) + ", whose https calls the route " +
+                    code(route.name) + " guards: they would go by unseen; take one of the two out");
+  }
+}
+
 void read_document(Reader& in, const YAML::Node& document, Config& config) {
   const auto top = in.entries(document, "the file");
   in.refuse_unknown(top, "");
@@ -108,6 +121,7 @@ void read_document(Reader& in, const YAML::Node& document, Config& config) {
   config.defaults.pass.guarded = false;
   config.defaults.pass.timeout = Duration::zero();
 
+  check_never_opened(in, top, config);
   const auto all = bound_addresses(top, config);
   check_collisions(in, all);
   check_tokens(in, top, config, all);

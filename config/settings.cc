@@ -446,11 +446,55 @@ const Settings<Config>& limit_settings() {
                        "a client's call that makes no progress, from its first byte to its end"),
       duration<Config>("connect_timeout", &Config::connect_timeout, some_time,
                        "name look-up, connection and TLS handshake to an upstream"),
+      duration<Config>("tunnel_idle_timeout", &Config::tunnel_idle_timeout, some_time,
+                       "a tunnel or an upgraded connection in which nothing moves"),
       duration<Config>("drain_timeout", &Config::drain_timeout, any_time,
                        "after SIGTERM, for running calls to finish"),
       count<Config>("threads", &Config::threads, {0, 256}, "worker threads; 0: one a core"),
       size<Config>("body_max", body, buffered, "the default of every route's body_max"),
       size<Config>("response_max", response, buffered, "the default of every route's response_max"),
+  };
+  return table;
+}
+
+namespace {
+
+// HOST, *.HOST or either with :PORT; without one, every port.
+Parsed<RoutePattern> parse_host_pattern(std::string_view text) {
+  const auto bracket = text.rfind(']');
+  const bool port = text.find(':', bracket == text.npos ? 0 : bracket) != text.npos;
+  auto pattern =
+      text.find_first_of("/ \t") == text.npos
+          ? RoutePattern::parse("* https://" + std::string(text) + (port ? "/**" : ":*/**"))
+          : tl::unexpected(std::string());
+  if (pattern && pattern->names_host()) return pattern;
+  return tl::unexpected(code(text) +
+                        " is not a host: write `api.example.com`, `*.example.com` or "
+                        "either with a port, without a scheme and a path");
+}
+
+}  // namespace
+
+const Settings<Config>& https_settings() {
+  const auto open = [](Config & c) -> auto& { return c.https.open; };
+  const auto never = [](Config & c) -> auto& { return c.https.never; };
+  const auto guard = [](Config & c) -> auto& { return c.https.guard; };
+  const auto strict = [](Config & c) -> auto& { return c.https.strict; };
+  using Open = HttpsRules::Open;
+  static const Settings<Config> table = {
+      word<Config, decltype(open), Open>(
+          "open", open, {{"named", Open::named}, {"all", Open::all}},
+          "whose tunnels are opened: hosts that an https route names, or every host's"),
+      list<Config>(
+          {"never", "list of HOST, *.HOST, HOST:PORT", "none", "hosts that are not opened"}, never,
+          parse_host_pattern),
+      list<Config>({"guard", "list of HOST, *.HOST, HOST:PORT", "none",
+                    "hosts that are opened, and whose calls are guarded by `defaults` though no "
+                    "route names them"},
+                   guard, parse_host_pattern),
+      word<Config, decltype(strict), bool>(
+          "strict", strict, {{"true", true}, {"false", false}},
+          "true: tunnels that are not opened are refused, instead of let through unseen"),
   };
   return table;
 }
@@ -475,6 +519,8 @@ const Settings<Config>& top_settings() {
                 [&](std::string_view text) { return expand_home(text, in.env()); });
        }},
       {{"tls", "map", "see below", "certificates: of upstreams, and of opened tunnels"}, read_tls},
+      section("https", "which https tunnels are opened; every other goes through unseen",
+              https_settings),
       section("auth", "who may call", auth_settings),
       {{"mounts", "map of /PREFIX to a map, or to its upstream alone", "none",
         "path prefixes of the reverse proxy"},
@@ -496,8 +542,8 @@ void append(std::vector<ConfigKey>& keys, const Settings<T>& table) {
 }  // namespace
 
 std::vector<std::string> config_sections() {
-  return {"",      "admin", "store", "limits", "defaults",  "outcomes",
-          "probe", "tls",   "auth",  "mounts", "listeners", "routes"};
+  return {"",    "admin", "store", "limits", "defaults",  "outcomes", "probe",
+          "tls", "https", "auth",  "mounts", "listeners", "routes"};
 }
 
 std::vector<ConfigKey> config_keys(std::string_view section) {
@@ -507,6 +553,7 @@ std::vector<ConfigKey> config_keys(std::string_view section) {
   if (section == "store") append(keys, store_settings());
   if (section == "limits") append(keys, limit_settings());
   if (section == "tls") append(keys, tls_settings());
+  if (section == "https") append(keys, https_settings());
   if (section == "auth") append(keys, auth_settings());
   if (section == "mounts") append(keys, mount_settings());
   if (section == "listeners") append(keys, listener_settings());

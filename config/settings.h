@@ -25,6 +25,7 @@ const Settings<Config>& store_settings();
 const Settings<Config>& tls_settings();
 const Settings<Config>& auth_settings();
 const Settings<Config>& limit_settings();
+const Settings<Config>& https_settings();
 
 // The top of the file, in the order in which its sections are read: each may build on those before.
 const Settings<Config>& top_settings();

@@ -63,7 +63,7 @@ std::string remove_dot_segments(std::string_view path) {
 }
 
 bool valid_host(std::string_view host) {
-  if (host.empty()) return false;
+  if (host.empty() || host == "." || host.ends_with("..")) return false;
   if (host.front() == '[')
     return host.size() > 3 && host.back() == ']' &&
            host.find_first_not_of("0123456789abcdefABCDEF:.", 1) == host.size() - 1;
@@ -91,6 +91,9 @@ std::optional<std::string> read_authority(std::string_view authority, Url& url) 
   const auto host = authority.substr(0, colon);
   if (!valid_host(host)) return "the host `" + std::string(host) + "` is not one";
   url.host = lower_text(host);
+  // The root's dot (RFC 1034 section 3.1): the same host, and neither TLS nor HTTP servers know it
+  // by that.
+  if (url.host.ends_with('.')) url.host.pop_back();
   if (colon == authority.npos || colon + 1 == authority.size()) return std::nullopt;
   const auto text = authority.substr(colon + 1);
   const auto port = port_value(text);

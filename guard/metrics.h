@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "guard/tunnels.h"
+
 namespace ledger {
 
 // The values of the Ledger-Status header.
@@ -37,6 +39,8 @@ struct Metrics {
   std::atomic<std::int64_t> connections{0};           // client connections open now
   std::atomic<std::int64_t> executions{0};            // executions running now
   std::atomic<std::int64_t> waiters{0};               // duplicates waiting now
+
+  TunnelCounts tunnels;
 
   void count(CallStatus s) {
     calls[static_cast<std::size_t>(s)].fetch_add(1, std::memory_order_relaxed);

@@ -200,6 +200,15 @@ Problem upstream_failed(std::string_view why, bool timed_out) {
   return p;
 }
 
+Problem tunnel_not_opened(std::string_view host) {
+  return make(
+      "tunnel-not-opened", 403, "The tunnel's calls would go by unseen",
+      sentence("No route names ", host,
+               " over https, so this tunnel could not be guarded, and `https.strict` refuses such "
+               "tunnels; nothing was sent. Whoever runs the proxy can name the host in a route."),
+      false);
+}
+
 }  // namespace problem
 
 std::string problem_json(const Problem& p, std::string_view key, std::string_view route) {

@@ -48,6 +48,7 @@ Problem loop_detected();                                        // 508
 Problem upstream_unreachable(std::string_view why);             // 502, safe to retry
 Problem outcome_unknown(std::string_view why, bool timed_out);  // 504 or 502, not safe
 Problem upstream_failed(std::string_view why, bool timed_out);  // pass policy: 502 or 504
+Problem tunnel_not_opened(std::string_view host);               // https.strict
 }  // namespace problem
 
 // application/problem+json, with the fields that SDKs show (`message`, `error`). `key` is the

@@ -51,16 +51,4 @@ class Interception {
   std::unordered_map<std::string_view, std::list<Entry>::iterator> places_;  // by Entry::host
 };
 
-// What a client's first bytes in a tunnel are.
-enum class FirstBytes : std::uint8_t {
-  undecided,  // too few to tell
-  begun,      // of a ClientHello or a request line, beyond doubt, but not whole
-  tls,        // a whole ClientHello
-  http,       // a request line of HTTP/1.x
-  other
-};
-// Looks at `bytes`. For tls, `server_name` becomes the ClientHello's SNI (RFC 6066 section 3), or
-// empty. What has begun and is longer than `head_max` is for its own reader to refuse.
-FirstBytes look_at(std::string_view bytes, std::size_t head_max, std::string& server_name);
-
 }  // namespace ledger

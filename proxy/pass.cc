@@ -205,7 +205,8 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
     append_field(out, "Upgrade", head.get("Upgrade"));
     out += "\r\n";
     if (!co_await send(out)) co_return Then::close;
-    co_await relay(stream_, upstream.stream, reader_.take_buffered(), reader.take_buffered());
+    co_await relay(stream_, upstream.stream, reader_.take_buffered(), reader.take_buffered(),
+                   proxy_.config.tunnel_idle_timeout);
     co_return Then::close;
   }
   append_connection(out, call.head.version, keep);

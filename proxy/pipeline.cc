@@ -153,6 +153,7 @@ std::optional<Problem> Session::match(CallState& call) {
                                std::string(head.host), std::move(*target)};
   }
   auto& to = *destination_;
+  const bool in_opened_tunnel = tunnel_ && tunnel_->url.scheme == "https";
   auto caller = tunnel_ ? identify_caller(head, *tunnel_)
                         : identify_caller(head, to.target.reverse, proxy_.config.auth_token);
   if (!caller) return caller.error();
@@ -162,8 +163,13 @@ std::optional<Problem> Session::match(CallState& call) {
     if (is_own_address(url, proxy_.own)) return problem::loop_detected();
     to.origin = UpstreamPool::key({url, to.target.insecure});
     to.matched = match_route(proxy_.config.routes, proxy_.config.defaults, head.method, url);
-    to.policy = &proxy_.with_upstream_key(*to.matched.policy, to.target.upstream_key);
+    const auto* policy = to.matched.policy;
+    if (to.matched.route == nullptr && in_opened_tunnel)
+      policy = &unnamed_in_tunnel(proxy_.config, head.method, url);
+    to.policy = &proxy_.with_upstream_key(*policy, to.target.upstream_key);
   }
+  if (in_opened_tunnel && to.matched.route == nullptr && !to.policy->guarded)
+    proxy_.metrics.tunnels.passed(to.target.url.host);
   call.to = &to;
   return std::nullopt;
 }

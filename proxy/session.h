@@ -7,6 +7,7 @@
 #include <string>
 
 #include "guard/problem.h"
+#include "proxy/first_bytes.h"
 #include "proxy/forwarding.h"
 #include "proxy/interception.h"
 #include "proxy/message.h"
@@ -76,7 +77,10 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // --- tunnel.cc: CONNECT; opened where a route names the host, else blind -----------------------
   Awaitable<Then> connect_tunnel(const CallState& call);
-  Awaitable<FirstBytes> first_bytes(std::string& server_name);
+  std::optional<Problem> refuse_tunnel(const CallState& call, const std::optional<Url>& to) const;
+  void end_tunnel(const Url& url, FirstBytes speaks, bool opened) const;
+  void count_blind(const Url& url) const;
+  Awaitable<FirstBytes> first_bytes(FirstLook& look);
   Awaitable<Then> blind_tunnel(Tunnel tunnel, UpstreamConnectionPtr upstream);
   Awaitable<Then> enter(Tunnel tunnel, FirstBytes speaks);
   bool opens(const std::string& host, std::uint16_t port) const;
@@ -99,7 +103,9 @@ class Session : public std::enable_shared_from_this<Session> {
   bool unread_ = false;                     // the client may still be sending what we will not read
 };
 
-// Copies bytes both ways until both sides have ended; half-closes are passed on.
-Awaitable<> relay(Stream& a, Stream& b, std::string first_from_a, std::string first_from_b);
+// Copies bytes both ways until both sides have ended; half-closes are passed on. Ends by itself
+// where nothing moves for `idle`, and a minute after one side has ended.
+Awaitable<> relay(Stream& a, Stream& b, std::string first_from_a, std::string first_from_b,
+                  SteadyClock::duration idle);
 
 }  // namespace ledger

@@ -1,33 +1,85 @@
 // CONNECT: a host that a route names under https is opened, any other is a blind tunnel. And the
 // byte-for-byte relay that blind tunnels and upgraded connections share.
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ssl/error.hpp>
 
 #include "proxy/pipeline.h"
+#include "proxy/syntax.h"
 
 namespace ledger {
 namespace {
 
-// What could be half a method's name may be another protocol's whole greeting, whose sender waits
-// for an answer.
-constexpr std::chrono::seconds undecided_max{1};
+// Once one side of a tunnel has ended, the other one has so long to say the rest.
+constexpr std::chrono::seconds half_closed_max{60};
+// A peer that is gone without a word is found out so long after the last one: probes after a
+// minute, four of them.
+constexpr int keepalive_idle_s = 60, keepalive_interval_s = 15, keepalive_probes = 4;
+
+void keep_alive(Socket& socket) {
+  const auto set = [fd = socket.native_handle()](int level, int option, int value) {
+    ::setsockopt(fd, level, option, &value, sizeof value);
+  };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, keepalive_idle_s);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, keepalive_interval_s);
+  set(IPPROTO_TCP, TCP_KEEPCNT, keepalive_probes);
+}
+
+// When a relay ends by itself: where nothing moves either way, and soon after one side has ended.
+class Lifetime {
+ public:
+  Lifetime(Stream& a, Stream& b, SteadyClock::duration idle) : a_(a), b_(b), idle_(idle) {
+    keep_alive(a.socket());
+    keep_alive(b.socket());
+    moved();
+  }
+  // The client's side has a deadline of its own, until its first bytes are known.
+  void moved() {
+    const auto until = std::min(SteadyClock::now() + idle_, last_);
+    if (both_) a_.expires_at(until);
+    b_.expires_at(until);
+  }
+  void watch_both() {
+    both_ = true;
+    moved();
+  }
+  void one_ended() {
+    last_ = std::min(last_, SteadyClock::now() + half_closed_max);
+    moved();
+  }
+
+ private:
+  Stream& a_;
+  Stream& b_;
+  const SteadyClock::duration idle_;
+  SteadyClock::time_point last_ = SteadyClock::time_point::max();
+  bool both_ = false;
+};
 
 // One direction, to its end; the end is passed on as a half-close. A failure ends both directions.
-Awaitable<> copy(Stream& from, Stream& to, std::string first) {
+Awaitable<> copy(Stream& from, Stream& to, std::string first, Lifetime& life) {
   if (!first.empty() && (co_await to.write(asio::buffer(first))).error) {
     from.close();
     co_return;
   }
+  first = {};
   Buffer buffer;
   for (;;) {
+    life.moved();
     const auto got = co_await from.read_some(buffer);
     if (got.bytes == 0 || got.error) {
-      if (got.error == asio::error::eof)
+      if (got.error == asio::error::eof) {
+        life.one_ended();
         co_await to.shutdown_send();
-      else
+      } else {
         to.close();
+      }
       co_return;
     }
+    life.moved();
     if ((co_await to.write(asio::buffer(buffer.rest()))).error) {
       from.close();
       co_return;
@@ -36,13 +88,32 @@ Awaitable<> copy(Stream& from, Stream& to, std::string first) {
   }
 }
 
-// authority-form: host ":" port (RFC 9112 section 3.2.3).
+Url under(std::string_view scheme, const std::string& host, std::uint16_t port) {
+  Url url;
+  url.scheme = scheme;
+  url.host = host;
+  if (port != (scheme == "https" ? 443 : 80)) url.port = std::to_string(port);
+  url.path = "/";
+  return url;
+}
+
+// authority-form: host ":" port and nothing else (RFC 9112 section 3.2.3).
 std::optional<Url> authority(std::string_view target) {
   const auto colon = target.rfind(':');
   if (colon == target.npos) return std::nullopt;
-  auto url = parse_url("http://" + std::string(target) + "/");
+  auto host = target.substr(0, colon);
+  const auto port = target.substr(colon + 1);
+  if (host.ends_with('.')) host.remove_suffix(1);
+  if (!is_host_name(host) || port.empty() || !std::all_of(port.begin(), port.end(), is_digit))
+    return std::nullopt;
+  auto url = parse_url("http://" + std::string(host) + ":" + std::string(port) + "/");
   if (!url) return std::nullopt;
-  return *url;
+  return std::move(*url);
+}
+
+bool has_body(const Head& head) {
+  return head.framing == Framing::chunked ||
+         (head.framing == Framing::length && head.content_length > 0);
 }
 
 std::string authority_of(const Url& url) {
@@ -57,112 +128,120 @@ std::string client_reason(const ErrorCode& error) {
   return why;
 }
 
-Url under(std::string_view scheme, const std::string& host, std::uint16_t port) {
-  return *parse_url(std::string(scheme) + "://" + host + ":" + std::to_string(port) + "/");
-}
-
 }  // namespace
 
-Awaitable<> relay(Stream& a, Stream& b, std::string first_from_a, std::string first_from_b) {
+Awaitable<> relay(Stream& a, Stream& b, std::string first_from_a, std::string first_from_b,
+                  SteadyClock::duration idle) {
   using namespace asio::experimental::awaitable_operators;
-  a.expires_never();
-  b.expires_never();
-  co_await (copy(a, b, std::move(first_from_a)) && copy(b, a, std::move(first_from_b)));
+  Lifetime life(a, b, idle);
+  life.watch_both();
+  co_await (copy(a, b, std::move(first_from_a), life) && copy(b, a, std::move(first_from_b), life));
 }
 
-// Does a route name this host under https?
 bool Session::opens(const std::string& host, std::uint16_t port) const {
-  for (const auto& route : proxy_.config.routes)
-    if (route.pattern.opens(host, port)) return true;
-  return false;
+  return opens_tunnel(proxy_.config, host, port);
+}
+
+// Why a CONNECT is refused from its head alone.
+std::optional<Problem> Session::refuse_tunnel(const CallState& call,
+                                              const std::optional<Url>& to) const {
+  if (proxy_.draining) return problem::draining();
+  if (has_body(call.head)) return problem::bad_request("A CONNECT has no body; nothing was sent.");
+  if (!to) return problem::bad_request("CONNECT takes HOST:PORT, such as api.example.com:443.");
+  if (tunnel_) return problem::bad_request("A tunnel inside a tunnel is not opened.");
+  if (has_passed_here(call.head, proxy_.via) || is_own_address(*to, proxy_.own))
+    return problem::loop_detected();
+  const auto port = to->port_number();
+  const bool opened = opens(to->host, port);
+  if (!opened && proxy_.config.https.strict &&
+      !names_host(proxy_.config, under("http", to->host, port)))
+    return problem::tunnel_not_opened(to->host);
+  if (opened && !proxy_.interception)
+    return problem::not_implemented(
+        "Calls to this host are guarded over https, and its tunnels "
+        "cannot be opened: " +
+        proxy_.no_interception + ". Nothing was sent.");
+  return std::nullopt;
 }
 
 Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
   auto caller = identify_caller(call.head, false, proxy_.config.auth_token);
   if (!caller) co_return co_await give_problem(call, caller.error());
-  if (proxy_.draining) co_return co_await give_problem(call, problem::draining());
   auto url = authority(call.head.target);
-  if (!url || tunnel_)
-    co_return co_await give_problem(
-        call, problem::bad_request(url ? "A tunnel inside a tunnel is not opened."
-                                       : "CONNECT takes HOST:PORT, such as api.example.com:443."));
-  if (has_passed_here(call.head, proxy_.via) || is_own_address(*url, proxy_.own))
-    co_return co_await give_problem(call, problem::loop_detected());
+  if (const auto refused = refuse_tunnel(call, url))
+    co_return co_await give_problem(call, *refused);
   Tunnel tunnel{std::move(*url), std::move(*caller)};
-  const UpstreamAddress to{tunnel.url};
+  const bool opened = opens(tunnel.url.host, tunnel.url.port_number());
   constexpr std::string_view established = "HTTP/1.1 200 Connection established\r\n\r\n";
 
   // A blind tunnel reaches its upstream at once, so that a server may speak first.
-  if (!opens(tunnel.url.host, tunnel.url.port_number())) {
-    auto upstream = co_await worker_.pool.acquire(
-        to, UpstreamPool::Freshness::unused, SteadyClock::now() + proxy_.config.connect_timeout);
+  if (!opened && !proxy_.config.https.strict) {
+    auto upstream =
+        co_await worker_.pool.acquire(UpstreamAddress{tunnel.url}, UpstreamPool::Freshness::unused,
+                                      SteadyClock::now() + proxy_.config.connect_timeout);
     if (!upstream)
       co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
     if (!co_await send(established)) co_return Then::close;
     co_return co_await blind_tunnel(std::move(tunnel), std::move(*upstream));
   }
-  if (!proxy_.interception)
-    co_return co_await give_problem(
-        call, problem::not_implemented("A route guards this host over https, and its tunnels "
-                                       "cannot be opened: " +
-                                       proxy_.no_interception + ". Nothing was sent."));
   if (!co_await send(established)) co_return Then::close;
   stream_.expires_after(proxy_.config.idle_timeout);
-  std::string server_name;
-  const auto speaks = co_await first_bytes(server_name);
-  if (speaks == FirstBytes::undecided) co_return Then::close;
-  if (speaks == FirstBytes::begun) {
-    // Its rest, come later, would be a guarded call that nobody guards.
-    log_tunnel(authority_of(tunnel.url),
-               "the client began a TLS or HTTP message and did not go on");
-    co_return Then::close;
-  }
-  if (speaks != FirstBytes::other) co_return co_await enter(std::move(tunnel), speaks);
-
-  log_tunnel(authority_of(tunnel.url),
-             "what the client sends is neither TLS nor HTTP/1.1: it goes through unguarded");
-  auto upstream = co_await worker_.pool.acquire(to, UpstreamPool::Freshness::unused,
-                                                SteadyClock::now() + proxy_.config.connect_timeout);
-  if (!upstream) {
-    log_tunnel(authority_of(tunnel.url), upstream.error().why);
-    co_return Then::close;
-  }
-  proxy_.metrics.count(CallStatus::passed);
-  co_await relay(stream_, (*upstream)->stream, reader_.take_buffered(), {});
+  FirstLook look(proxy_.config.header_max);
+  const auto speaks = co_await first_bytes(look);
+  if (speaks == FirstBytes::http || (opened && speaks == FirstBytes::tls))
+    co_return co_await enter(std::move(tunnel), speaks);
+  end_tunnel(tunnel.url, speaks, opened);
   co_return Then::close;
 }
 
-// What the client's first bytes are. undecided: it ended, or said nothing until the deadline;
-// begun: it stopped in the middle.
-Awaitable<FirstBytes> Session::first_bytes(std::string& server_name) {
-  for (;;) {
-    const auto bytes = reader_.buffered();
-    const auto speaks = look_at(bytes, proxy_.config.header_max, server_name);
-    const bool begun = speaks == FirstBytes::begun;
-    if (!begun && speaks != FirstBytes::undecided) co_return speaks;
-    if (begun)
+// Nothing becomes blind because it is malformed: what is not understood where it had to be ends the
+// tunnel.
+void Session::end_tunnel(const Url& url, FirstBytes speaks, bool opened) const {
+  if (speaks == FirstBytes::undecided) {
+    if (reader_.has_buffered())
+      log_tunnel(authority_of(url),
+                 "ended: the client began a TLS or HTTP message and did not go on");
+    return;
+  }
+  std::string why = "the client speaks neither TLS nor HTTP/1.1";
+  if (speaks == FirstBytes::tls) why = "https.strict lets only plain HTTP through to this host";
+  if (speaks == FirstBytes::http2) why = "the client speaks HTTP/2, which is not understood yet";
+  if (speaks == FirstBytes::refused)
+    why = "the client's ClientHello is malformed, or names no host";
+  if (opened)
+    why +=
+        "; a host whose tunnels are opened takes nothing else (`https.never` lets it through "
+        "unseen)";
+  log_tunnel(authority_of(url), "ended: " + why);
+}
+
+// What the client speaks. undecided: it ended, or did not go on until the deadline.
+Awaitable<FirstBytes> Session::first_bytes(FirstLook& look) {
+  for (bool begun = false;;) {
+    const auto speaks = look.at(reader_.buffered());
+    if (speaks != FirstBytes::undecided) co_return speaks;
+    // Once: who sends byte by byte has no more time for it.
+    if (!begun && reader_.has_buffered()) {
+      begun = true;
       stream_.expires_after(proxy_.config.header_timeout);
-    else if (!bytes.empty())
-      stream_.expires_after(undecided_max);
-    const auto error = co_await reader_.read_more();
-    if (error == ReadError::none) continue;
-    if (begun) co_return speaks;
-    // What could have been a method and does not go on is for the upstream to make sense of.
-    co_return reader_.has_buffered() ? FirstBytes::other : FirstBytes::undecided;
+    }
+    if (co_await reader_.read_more() != ReadError::none) co_return speaks;
   }
 }
 
-// The upstream's bytes go to the client from the start. Unless it spoke first, the client's first
-// bytes may still show a call that is ours to guard: plain HTTP, or TLS that names a guarded host
-// (of a client that looks names up itself and connects to an address).
+// The upstream's bytes go to the client from the start. The client's first bytes may still show a
+// call that is ours to guard: plain HTTP, or TLS that names an opened host (of a client that looks
+// names up itself and connects to an address). Once the upstream has spoken it is too late for
+// that.
 Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnectionPtr upstream) {
   using namespace asio::experimental::awaitable_operators;
   auto& server = upstream->stream;
-  stream_.expires_never();
-  server.expires_never();
-  bool spoken = false, ours = false;
+  const auto port = tunnel.url.port_number();
+  stream_.expires_after(proxy_.config.tunnel_idle_timeout);
+  Lifetime life(stream_, server, proxy_.config.tunnel_idle_timeout);
+  FirstLook look(proxy_.config.header_max);
   auto speaks = FirstBytes::undecided;
-  std::string server_name;
+  bool spoken = false, stopped = false;
 
   const auto downwards = [&]() -> Awaitable<> {
     std::string first;
@@ -171,33 +250,54 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
       co_await server.read_some(buffer);
       first = buffer.rest();
     }
-    if (ours) co_return;
+    if (stopped) co_return;
     spoken = true;
-    co_await copy(server, stream_, std::move(first));
+    co_await copy(server, stream_, std::move(first), life);
   };
   const auto upwards = [&]() -> Awaitable<> {
-    speaks = co_await first_bytes(server_name);
-    stream_.expires_never();
-    const bool guarded =
-        speaks == FirstBytes::http ||
-        (speaks == FirstBytes::tls && opens(server_name, tunnel.url.port_number()));
-    ours = guarded && !spoken;
-    if (ours) {
+    speaks = co_await first_bytes(look);
+    const bool unnamed = !names_host(proxy_.config, under("http", tunnel.url.host, port)) &&
+                         !names_host(proxy_.config, under("https", tunnel.url.host, port));
+    const bool silent = speaks == FirstBytes::undecided && !reader_.has_buffered();
+    const bool blind = silent || speaks == FirstBytes::other ||
+                       (speaks == FirstBytes::tls &&
+                        (look.server_name().empty() || !opens(look.server_name(), port))) ||
+                       (speaks == FirstBytes::http2 && unnamed);
+    if (!blind) {
+      stopped = true;
       server.close();
       co_return;
     }
-    proxy_.metrics.count(CallStatus::passed);
-    co_await copy(stream_, server, reader_.take_buffered());
+    count_blind(tunnel.url);
+    life.watch_both();
+    co_await copy(stream_, server, reader_.take_buffered(), life);
   };
   co_await (downwards() && upwards());
-  if (!ours) co_return Then::close;
-  if (speaks == FirstBytes::tls) tunnel.url = under("https", server_name, tunnel.url.port_number());
+  if (!stopped) co_return Then::close;
+  if (spoken || (speaks != FirstBytes::http && speaks != FirstBytes::tls)) {
+    end_tunnel(tunnel.url, speaks, false);
+    co_return Then::close;
+  }
+  if (speaks == FirstBytes::tls) tunnel.url = under("https", look.server_name(), port);
   co_return co_await enter(std::move(tunnel), speaks);
+}
+
+void Session::count_blind(const Url& url) const {
+  proxy_.metrics.count(CallStatus::passed);
+  if (!proxy_.metrics.tunnels.blind(url.host)) return;
+  log_tunnel(authority_of(url),
+             "blind: its calls are neither seen nor guarded. To guard them, name the host in a "
+             "route (match: "
+             "\"POST https://" +
+                 url.host +
+                 "/**\"), or set `https: { open: all }`; `https: { strict: true }` "
+                 "refuses such tunnels. (Told once a host; /api/stats counts them.)");
 }
 
 // From here on the client's calls are read in the clear; run() goes on with them.
 Awaitable<Session::Then> Session::enter(Tunnel tunnel, FirstBytes speaks) {
   const bool tls = speaks == FirstBytes::tls;
+  if (tls) proxy_.metrics.tunnels.opened(tunnel.url.host);
   destination_.reset();
   tunnel_.emplace(Tunnel{under(tls ? "https" : "http", tunnel.url.host, tunnel.url.port_number()),
                          std::move(tunnel.caller)});

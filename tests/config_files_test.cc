@@ -238,7 +238,7 @@ TEST_CASE("ledger.yaml shows every key") {
 TEST_CASE("the schema has exactly the loader's keys") {
   const auto s = schema();
   CHECK(properties(s) == names(""));
-  for (const auto* section : {"admin", "limits", "tls", "auth", "defaults"}) {
+  for (const auto* section : {"admin", "limits", "tls", "https", "auth", "defaults"}) {
     CAPTURE(section);
     CHECK(properties(s["properties"][section]) == names(section));
   }

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <thread>
 
+#include "proxy/first_bytes.h"
 #include "proxy/interception.h"
 
 using namespace ledger;
@@ -31,9 +32,17 @@ struct Place {
   Config config;
 };
 
-FirstBytes look(std::string_view bytes) {
-  std::string name;
-  return look_at(bytes, 65'536, name);
+// All at once; and byte by byte, which must say the same.
+FirstBytes look(std::string_view bytes, std::string* name = nullptr,
+                std::size_t bytes_max = 65'536) {
+  FirstLook once(bytes_max), slowly(bytes_max);
+  const auto seen = once.at(bytes);
+  auto last = FirstBytes::undecided;
+  for (std::size_t n = 1; n <= bytes.size(); ++n) last = slowly.at(bytes.substr(0, n));
+  CHECK(last == seen);
+  CHECK(slowly.server_name() == once.server_name());
+  if (name != nullptr) *name = once.server_name();
+  return seen;
 }
 
 // A client's first flight to `name`.
@@ -137,35 +146,59 @@ TEST_CASE("a certificate is signed once for a host, anew before it expires, and 
     CHECK(interception.leaf(wrong, now) == nullptr);
 }
 
-TEST_CASE("a request line is HTTP once it is whole, and only as far as it can be one") {
+TEST_CASE("what some server could take for a request line is HTTP once it is whole") {
   CHECK(look("") == FirstBytes::undecided);
   const std::string_view line = "POST /v1/charges HTTP/1.1\r\n";
-  constexpr std::size_t to_target = 6;  // "POST /"
   for (std::size_t n = 1; n < line.size(); ++n)
-    CHECK(look(line.substr(0, n)) == (n < to_target ? FirstBytes::undecided : FirstBytes::begun));
-  CHECK(look(line) == FirstBytes::http);
-  CHECK(look("GET http://a/ HTTP/1.0\r\n") == FirstBytes::http);
-  CHECK(look("OPTIONS * HTTP/1.1\r\nHost: a\r\n") == FirstBytes::http);
-  for (const auto* other : {"SSH-2.0-OpenSSH\r\n", "EHLO me\r\n", "HELO x", "\x05\x01",
-                            "get / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n", "PASS /secret\r\n",
-                            "STARTTLS\r\n", " GET / HTTP/1.1\r\n", "GET ftp://a HTTP/1.1\r\n"})
+    CHECK(look(line.substr(0, n)) == FirstBytes::undecided);
+  for (const auto* http :
+       {"POST /v1/charges HTTP/1.1\r\n", "GET http://a/ HTTP/1.0\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n", "get / HTTP/1.1\r\n", " GET / HTTP/1.1\r\n",
+        "\r\n\r\n\nGET / HTTP/1.1\r\n", "GET  /  HTTP/1.1 \r\n", "GET\t/ HTTP/1.1\n", "POST /x\r\n",
+        "POST HTTPS://a/x\r\n", "POST x http/1.1\r\n", "POST\rx HTTP/1.1\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSN", "PASS /secret\r\n", "GET ftp://a HTTP/1.1\r\n"})
+    CHECK_MESSAGE(look(http) == FirstBytes::http, http);
+  CHECK(look(std::string_view("POST /\0 HTTP/1.1\r\n", 19)) == FirstBytes::http);
+  for (const auto* other : {"SSH-2.0-OpenSSH\r\n", "EHLO me\r\n", "\x05\x01", "STARTTLS\r\n",
+                            "<?xml", "*1\r\n$4\r\nPING\r\n", "a1 LOGIN x y\r\n", "GET\r\n",
+                            "GET \r\n", "CONNECT {\"lang\":\"http/1\"}\r\n", "\x16\x02"})
     CHECK_MESSAGE(look(other) == FirstBytes::other, other);
-  CHECK(look(std::string(100, 'A')) == FirstBytes::other);
-  std::string name;
-  CHECK(look_at("GET /" + std::string(5000, 'a'), 4096, name) == FirstBytes::http);
+  CHECK(look(std::string_view("0032git-upload-pack /project.git\0host=h\0", 40)) ==
+        FirstBytes::other);
+  CHECK(look("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") == FirstBytes::http2);
+  CHECK(look("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore") == FirstBytes::http2);
+  for (const auto* waits :
+       {"P", "HELLO", "HELO x", "PRI * HTTP/2.0\r\n\r\n", "\r\n", "\x16", "\x16\x03\x01"})
+    CHECK_MESSAGE(look(waits) == FirstBytes::undecided, waits);
+  // Longer than a head may be: for its own reader to refuse.
+  CHECK(look("GET /" + std::string(5000, 'a'), nullptr, 4096) == FirstBytes::http);
+  CHECK(look(std::string(5000, 'A'), nullptr, 4096) == FirstBytes::http);
 }
 
 TEST_CASE("a ClientHello is TLS once it is whole, and says whom it is for") {
-  const auto hello = client_hello("api.example.com");
+  const auto hello = client_hello("API.example.com.");
   std::string name;
-  for (std::size_t n = 1; n < hello.size(); ++n)
-    CHECK(look_at(std::string_view(hello).substr(0, n), 65'536, name) == FirstBytes::begun);
-  CHECK(look_at(std::string_view(hello).substr(0, 100), 64, name) == FirstBytes::tls);
-  CHECK(look_at(hello, 65'536, name) == FirstBytes::tls);
+  for (std::size_t n = 1; n < hello.size(); n += 7)
+    CHECK(look(std::string_view(hello).substr(0, n)) == FirstBytes::undecided);
+  CHECK(look(std::string_view(hello).substr(0, 100), nullptr, 64) == FirstBytes::refused);
+  CHECK(look(hello, &name) == FirstBytes::tls);
   CHECK(name == "api.example.com");
-  CHECK(look_at(client_hello(nullptr), 65'536, name) == FirstBytes::tls);
+  CHECK(look(client_hello(nullptr), &name) == FirstBytes::tls);
   CHECK(name.empty());
+  for (const auto* wrong : {"a b.example.com", "a@b.example.com", "[.example.com", ".example.com",
+                            "a..b", "a:b", "*.b"})
+    CHECK_MESSAGE(look(client_hello(wrong), &name) == FirstBytes::refused, wrong);
   CHECK(look("\x16\x03\x01nonsense that is no hello, at some length, so that a record is whole") !=
         FirstBytes::tls);
-  CHECK(look(std::string("\x16\x03\x01\x00\x04\x02\x00\x00\x00", 9)) == FirstBytes::other);
+  CHECK(look(std::string("\x16\x03\x01\x00\x04\x02\x00\x00\x00", 9)) == FirstBytes::refused);
+}
+
+TEST_CASE("a host name is what can be looked up and means one name") {
+  for (const auto* name : {"a", "API.example.com", "a_b-c.d", "127.0.0.1", "[::1]", "[2001:db8::1]",
+                           "xn--bcher-kva.example"})
+    CHECK_MESSAGE(is_host_name(name), name);
+  for (const auto* wrong : {"", ".", ".a", "a..b", "a b", "a/b", "a:1", "::1", "[::1", "[::1]x",
+                            "[a]", "*.a", "b\xc3\xbc", "a%2e"})
+    CHECK_FALSE_MESSAGE(is_host_name(wrong), wrong);
+  CHECK_FALSE(is_host_name(std::string(254, 'a')));
 }

@@ -423,19 +423,15 @@ class Wrong(Base):
         # The upstream saw plain HTTP on its TLS port, and gave no answer: whether it acted is not known to us.
         self.assertEqual((answer.status, answer.slug, self.up.effects), (502, "outcome-unknown", 0))
 
-    def test_garbage_to_a_guarded_host_goes_to_its_upstream_and_into_the_log(self):
-        server = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(server.close)
-        port = server.getsockname()[1]
+    def test_what_is_neither_tls_nor_http_ends_the_tunnel_to_an_opened_host(self):
+        reached = []
+        port = self.serve(lambda connection: reached.append(connection))
         ledger = self.ledger(f'routes: [ {{ match: "POST https://127.0.0.1:{port}/**" }} ]')
-        with connect(ledger, f"127.0.0.1:{port}") as client:
-            client.sendall(b"\x00garbage")
-            other, _ = server.accept()
-            other.settimeout(DEADLINE)
-            self.assertEqual(other.recv(100), b"\x00garbage")
-            other.close()
-            self.assertEqual(client.recv(100), b"")
-        self.log_has(ledger, "neither TLS nor HTTP")
+        for garbage in (b"\x00garbage", b"EHLO me\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x00\x04\x02\x00\x00\x00"):
+            with connect(ledger, f"127.0.0.1:{port}", first=garbage) as client:
+                self.assertEqual(client.recv(100), b"", garbage)
+        self.log_has(ledger, "neither TLS nor HTTP", "HTTP/2", "ClientHello is malformed")
+        self.assertEqual(reached, [])
 
     def test_a_message_to_a_guarded_host_that_stops_in_the_middle_never_goes_through_unguarded(self):
         ledger = self.opened(header_timeout="1500ms")
@@ -501,16 +497,17 @@ class Blind(Base):
                 got += piece
             self.assertEqual(got, data[::-1])
 
-    def test_a_client_that_begins_like_a_request_and_waits_is_let_through(self):
+    def test_a_line_that_is_no_request_is_let_through(self):
         def banner(connection):
-            self.assertEqual(connection.recv(100), b"HELLO")
+            self.assertEqual(connection.recv(100), b"HELLO you\r\n")
             connection.sendall(b"hi")
             connection.close()
 
         port = self.serve(banner)
         ledger = self.ledger()
         with connect(ledger, f"127.0.0.1:{port}") as client:
-            client.sendall(b"HELLO")  # could be a method; no more comes
+            client.sendall(b"HELLO ")  # could be a method: the rest is waited for
+            client.sendall(b"you\r\n")
             self.assertEqual(client.recv(10), b"hi")
 
     def test_tls_to_a_host_that_no_route_names_is_the_upstreams_own(self):
