@@ -32,9 +32,10 @@ TEST_CASE("method, scheme, host, port and path are identity") {
   const auto expected = at("https://h.example/a").fingerprint();
   CHECK(at("HTTPS://H.example:443/%61#x").fingerprint() == expected);
   for (const auto* url : {"http://h.example/a", "https://i.example/a", "https://h.example:444/a",
-                          "https://h.example/A", "https://h.example/a/", "https://h.example/a%2F",
-                          "https://h.example./a"})
+                          "https://h.example/A", "https://h.example/a/", "https://h.example/a%2F"})
     CHECK(at(url).fingerprint() != expected);
+  CHECK(at("https://h.example./a").fingerprint() == expected);  // the root's dot
+  for (const auto* none : {"http://./", "http://h../", "http://.."}) CHECK_FALSE(parse_url(none));
   auto other = at("https://h.example/a");
   other.method = "PUT";
   CHECK(other.fingerprint() != expected);

@@ -444,7 +444,7 @@ class Wrong(Base):
                 # Longer than what could still be another protocol's greeting is waited for: an answer, or the end.
                 got = client.recv(100)
                 self.assertTrue(got == b"" or got.startswith(b"HTTP/1.1 4"), got)
-        self.assertNotIn("unguarded", (ledger.directory / "log").read_text())
+        self.assertNotIn("blind:", (ledger.directory / "log").read_text())
         self.log_has(ledger, "did not go on")
 
     def test_a_client_that_gives_up_in_the_handshake_is_in_the_log(self):

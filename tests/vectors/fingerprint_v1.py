@@ -169,6 +169,7 @@ def target(url):
         r"(https?)://([^/?#]+)([^?#]*)(?:\?([^#]*))?(?:#.*)?", url, re.I).groups()
     host, port = re.fullmatch(r"(\[.*\]|[^:]*)(?::(\d*))?", authority).groups()
     scheme, host = scheme.lower(), host.lower()
+    host = host.removesuffix(".")
     port = str(int(port)) if port else ""
     if port == {"http": "80", "https": "443"}[scheme]:
         port = ""
