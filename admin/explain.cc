@@ -50,7 +50,15 @@ std::string assume_content_type(ExplainRequest& request) {
 struct Aimed {
   Url url;
   std::string upstream_key;  // of the mount
+  bool proxied = false;      // an absolute URL: by HTTP_PROXY, or in a tunnel
 };
+
+// What becomes of the tunnel that the call would come in: opened, blind or refused; "": in none.
+std::string_view tunnel_of(const Config& config, const Aimed& aimed) {
+  if (!aimed.proxied || aimed.url.scheme != "https") return "";
+  if (opens_tunnel(config, aimed.url.host, aimed.url.port_number())) return "opened";
+  return config.https.strict ? "refused" : "blind";
+}
 
 tl::expected<Aimed, std::string> aim(const Config& config, const std::string& url) {
   if (!url.empty() && url.front() == '/') {
@@ -62,20 +70,24 @@ tl::expected<Aimed, std::string> aim(const Config& config, const std::string& ur
   }
   auto parsed = parse_url(url);
   if (!parsed) return tl::unexpected("`" + url + "` is not a URL: " + parsed.error());
-  return Aimed{std::move(*parsed), ""};
+  return Aimed{std::move(*parsed), "", true};
 }
 
 }  // namespace
 
-tl::expected<Json, std::string> explain(const Config& config, Store& store,
-                                        ExplainRequest request) {
+tl::expected<Json, std::string> explain(const Config& config, Store& store, ExplainRequest request,
+                                        const TunnelCounts* tunnels) {
   if (!is_token(request.method))
     return tl::unexpected("`" + request.method + "` is not a method, such as POST.");
   auto aimed = aim(config, request.url);
   if (!aimed) return tl::unexpected(aimed.error());
   const auto assumed = assume_content_type(request);
   const auto matched = match_route(config.routes, config.defaults, request.method, aimed->url);
+  const auto tunnel = tunnel_of(config, *aimed);
+  const bool unseen = tunnel == "blind" || tunnel == "refused";
   auto policy = *matched.policy;
+  if (tunnel == "opened" && matched.route == nullptr)
+    policy = unnamed_in_tunnel(config, request.method, aimed->url);
   if (policy.guarded && policy.upstream_key.empty()) use_upstream_key(policy, aimed->upstream_key);
 
   std::vector<HeaderView> headers;
@@ -88,8 +100,10 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store,
   if (!identity && guarded) return tl::unexpected(identity.error().detail);
 
   Json j;
-  j["route"] = route.empty() ? Json(nullptr) : Json(route);
-  j["policy"] = guarded ? "once" : "pass";
+  j["route"] = route.empty() || unseen ? Json(nullptr) : Json(route);
+  j["policy"] = guarded && !unseen ? "once" : "pass";
+  j["tunnel"] = tunnel.empty() ? Json(nullptr) : Json(tunnel);
+  if (tunnels != nullptr) j["blind_tunnels"] = tunnels->of(aimed->url.host).blind;
   j["url"] = aimed->url.to_string();
   j["body_kind"] = canonical.kind;
   j["assumed"] = assumed.empty() ? Json(nullptr) : Json(assumed);
@@ -97,8 +111,8 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store,
   j["fingerprint"] = identity ? Json(to_hex(identity->fingerprint)) : Json(nullptr);
   j["key"] = guarded ? Json(to_hex(identity->id)) : Json(nullptr);
   j["key_source"] = guarded ? Json(to_string(identity->source)) : Json(nullptr);
-  if (!guarded) {
-    j["would"] = "pass";
+  if (!guarded || unseen) {
+    j["would"] = tunnel == "refused" ? "tunnel-not-opened" : unseen ? "blind" : "pass";
     return j;
   }
   if (request.body.size() > policy.body_max) {

@@ -239,7 +239,7 @@ Response AdminRouter::resolve(const Request& request, const Digest& id) const {
 Response AdminRouter::explain_call(const Request& request) const {
   const auto call = explain_request_from(request.body());
   if (!call) return admin_problem(400, "bad-request", call.error());
-  const auto explained = explain(config_, store_, *call);
+  const auto explained = explain(config_, store_, *call, &metrics_.tunnels);
   if (!explained) return admin_problem(400, "bad-request", explained.error());
   return json(200, *explained);
 }

@@ -73,6 +73,9 @@ std::string meaning(const std::string& would) {
   if (would == "replay") return "replay: the recorded answer";
   if (would == "wait") return "wait: the same call is running, and its outcome is shared";
   if (would == "pass") return "pass: it is not guarded, every such call is sent";
+  if (would == "blind")
+    return "blind: its https tunnel is not opened, so nobody sees the call; name the host in a "
+           "route";
   if (would == "in-doubt")
     return "in-doubt: it may have happened, and is not sent again on a guess";
   return would + ": it would be refused";
