@@ -123,17 +123,20 @@ tl::expected<AnswerPtr, std::string> answer_from(const Json& response, Instant n
 
 }  // namespace
 
-tl::expected<Resolution, std::string> resolution_from(std::string_view body, Instant now) {
+tl::expected<Resolved, std::string> resolution_from(std::string_view body, Instant now) {
   const std::string accepted =
       " Send {\"verdict\": \"executed\"} or {\"verdict\": \"not_executed\"}; with `executed` "
       "also a `response` to answer repeats with.";
-  const auto j = object_from(body, {"verdict", "response"});
+  const auto j = object_from(body, {"verdict", "response", "by"});
   if (!j) return Failure(j.error() + accepted);
   const auto& verdict = member(*j, "verdict");
   if (verdict != "executed" && verdict != "not_executed")
     return Failure("`verdict` is missing or is neither." + accepted);
-  Resolution resolution;
+  Resolved resolution;
   resolution.executed = verdict == "executed";
+  const auto& by = member(*j, "by");
+  if (!by.is_null() && !by.is_string()) return Failure("`by` is a person's name, a string.");
+  if (by.is_string()) resolution.by = by.get<std::string>();
   const auto& response = member(*j, "response");
   if (response.is_null()) return resolution;
   if (!resolution.executed)

@@ -7,17 +7,14 @@
 #include <tl/expected.hpp>
 
 #include "admin/explain.h"
+#include "guard/decide.h"
 #include "store/record.h"
 
 namespace ledger {
 
-// {"verdict": "executed" | "not_executed", "response": {"status", "headers", "body"}}.
-struct Resolution {
-  bool executed = false;
-  AnswerPtr answer;  // null: none was given
-};
+// {"verdict": "executed" | "not_executed", "response": {"status", "headers", "body"}, "by": "ann"}.
 // `now` becomes the time of the answer. Error: one sentence that says what is accepted.
-tl::expected<Resolution, std::string> resolution_from(std::string_view body, Instant now);
+tl::expected<Resolved, std::string> resolution_from(std::string_view body, Instant now);
 
 // {"method", "url", "headers", "body", "agent", "run"}.
 tl::expected<ExplainRequest, std::string> explain_request_from(std::string_view body);

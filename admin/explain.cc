@@ -47,6 +47,33 @@ std::string assume_content_type(ExplainRequest& request) {
   return "Content-Type: " + type;
 }
 
+// As Guard::is_record_id() has it.
+bool names_record(Store& store, const Identity& identity) {
+  const auto id = pasted_id(identity);
+  if (!id) return false;
+  const auto found = load_now(store, *id);
+  return found && found->record && found->record->scope == identity.scope;
+}
+
+tl::expected<std::string, std::string> would(Store& store, const Policy& policy, const Call& call,
+                                             const Identity& identity) {
+  if (call.body.size() > policy.body_max)
+    return std::string(problem::body_too_large(policy.body_max).slug);
+  Head head;
+  head.fields.assign(call.headers.begin(), call.headers.end());
+  if (is_in_body(policy.upstream_key) &&
+      !with_body_key(policy.upstream_key, head, std::string(call.body), ""))
+    return std::string(problem::key_missing("").slug);
+  if (names_record(store, identity)) return std::string(problem::key_is_record().slug);
+  const auto found = load_now(store, identity.id);
+  if (!found) return tl::unexpected(found.error().message);
+  Arrived event;
+  event.id = identity.id;
+  event.identity = &identity;
+  event.owner_alive = found->owner_alive;
+  return would(*found, policy, event);
+}
+
 struct Aimed {
   Url url;
   std::string upstream_key;  // of the mount
@@ -76,7 +103,7 @@ tl::expected<Aimed, std::string> aim(const Config& config, const std::string& ur
 }  // namespace
 
 tl::expected<Json, std::string> explain(const Config& config, Store& store, ExplainRequest request,
-                                        const TunnelCounts* tunnels) {
+                                        const TunnelCounts* tunnels, bool with_state) {
   if (!is_token(request.method))
     return tl::unexpected("`" + request.method + "` is not a method, such as POST.");
   auto aimed = aim(config, request.url);
@@ -110,29 +137,16 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store, Expl
   j["canonical"] = canonical.bytes;
   j["fingerprint"] = identity ? Json(to_hex(identity->fingerprint)) : Json(nullptr);
   j["key"] = guarded ? Json(to_hex(identity->id)) : Json(nullptr);
+  j["label"] = guarded && !identity->label.empty() ? Json(identity->label) : Json(nullptr);
   j["key_source"] = guarded ? Json(to_string(identity->source)) : Json(nullptr);
+  if (!with_state) return j;
   if (!guarded || unseen) {
     j["would"] = tunnel == "refused" ? "tunnel-not-opened" : unseen ? "blind" : "pass";
     return j;
   }
-  if (request.body.size() > policy.body_max) {
-    j["would"] = problem::body_too_large(policy.body_max).slug;
-    return j;
-  }
-  Head head;
-  head.fields = headers;
-  if (is_in_body(policy.upstream_key) &&
-      !with_body_key(policy.upstream_key, head, request.body, "")) {
-    j["would"] = problem::key_missing("").slug;
-    return j;
-  }
-  const auto found = load_now(store, identity->id);
-  if (!found) return tl::unexpected(found.error().message);
-  Arrived event;
-  event.id = identity->id;
-  event.identity = &*identity;
-  event.owner_alive = found->owner_alive;
-  j["would"] = would(*found, policy, event);
+  auto get = would(store, policy, call, *identity);
+  if (!get) return tl::unexpected(get.error());
+  j["would"] = std::move(*get);
   return j;
 }
 

@@ -17,13 +17,14 @@ struct ExplainRequest {
 };
 
 // {route, policy, tunnel, blind_tunnels, url, body_kind, assumed, canonical, fingerprint, key,
-// key_source, would}. `would` is what the call would get now: "execute", "replay", "wait",
+// label, key_source, would}. `would` is what the call would get now: "execute", "replay", "wait",
 // "in-doubt", "pass", "blind" (an https URL whose tunnel is not opened: nobody sees the call), or
-// the slug of its refusal ("duplicate-blocked", "key-reused", ...). `tunnel`: opened, blind,
-// refused, or null; `blind_tunnels`: how many went to this host so far, where `tunnels` is given.
-// `assumed`: the Content-Type that a body without one was taken for. Nothing is sent or written;
-// blocks on the store. Error: one sentence.
+// the slug of its refusal ("duplicate-blocked", "key-reused", ...); left out without `with_state`.
+// `tunnel`: opened, blind, refused, or null; `blind_tunnels`: how many went to this host so far,
+// where `tunnels` is given. `assumed`: the Content-Type that a body without one was taken for.
+// Nothing is sent or written; blocks on the store. Error: one sentence.
 tl::expected<Json, std::string> explain(const Config& config, Store& store, ExplainRequest request,
-                                        const TunnelCounts* tunnels = nullptr);
+                                        const TunnelCounts* tunnels = nullptr,
+                                        bool with_state = true);
 
 }  // namespace ledger

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <ctime>
 
+#include "store/apply.h"
+
 namespace ledger {
 namespace {
 
@@ -46,9 +48,11 @@ Json counts_json(const Counts& counts, std::uint64_t in_doubt) {
   Json j;
   j["attempts"] = counts.attempts;
   j["executed"] = counts.executed;
+  j["unsent"] = counts.unsent;
   j["blocked"] = counts.blocked();
   j["replayed"] = counts.replayed;
   j["joined"] = counts.joined;
+  j["mismatched"] = counts.mismatched;
   j["in_doubt"] = in_doubt;
   j["duplicate_rate"] = duplicate_rate(counts);
   return j;
@@ -70,6 +74,8 @@ std::string to_rfc3339(Instant t) {
 Json record_json(const Record& r, bool whole) {
   Json j;
   j["id"] = to_hex(r.id);
+  j["label"] = text_or_null(r.label);
+  j["key"] = text_or_null(r.key_text);
   j["route"] = text_or_null(r.route);
   j["method"] = r.method;
   j["url"] = r.url;
@@ -77,6 +83,7 @@ Json record_json(const Record& r, bool whole) {
   j["version"] = r.version;
   j["attempts"] = r.counts.attempts;
   j["executed"] = r.counts.executed;
+  j["unsent"] = r.counts.unsent;
   j["replayed"] = r.counts.replayed;
   j["joined"] = r.counts.joined;
   j["blocked"] = r.counts.blocked();
@@ -107,10 +114,7 @@ double duplicate_rate(const Counts& counts) {
 RouteStats totals_of(const std::vector<RouteStats>& routes) {
   RouteStats sum;
   for (const auto& r : routes) {
-    sum.counts.attempts += r.counts.attempts;
-    sum.counts.executed += r.counts.executed;
-    sum.counts.replayed += r.counts.replayed;
-    sum.counts.joined += r.counts.joined;
+    add_to(sum.counts, r.counts);
     sum.records += r.records;
     sum.in_flight += r.in_flight;
     sum.completed += r.completed;

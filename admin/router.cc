@@ -9,6 +9,7 @@
 #include "admin/bodies.h"
 #include "admin/explain.h"
 #include "admin/json.h"
+#include "config/admin_token.h"
 #include "fingerprint/url.h"
 #include "guard/operate.h"
 #include "proxy/authority.h"
@@ -57,6 +58,16 @@ std::optional<std::uint64_t> number(const std::string& s) {
   return std::stoull(s);
 }
 
+// Who asks, as far as the request says.
+std::string said_by(const AdminRouter::Head& head) {
+  const auto by = text(head["Ledger-By"]);
+  return by.empty() ? "the admin API" : by;
+}
+
+bool is_change(http::verb method) {
+  return method != http::verb::get && method != http::verb::head && method != http::verb::options;
+}
+
 std::string path_of(std::string_view target) {
   return percent_decode(target.substr(0, target.find('?')), false);
 }
@@ -81,10 +92,21 @@ std::optional<Response> AdminRouter::refuse(const Head& head) const {
         403, "forbidden",
         "This request's Host or Origin is not this endpoint's own address; it is refused.");
   const auto path = path_of(text(head.target()));
-  if (path == "/healthz" || path == "/readyz" || path == "/ca.pem" || has_token(head))
-    return std::nullopt;
-  auto r = admin_problem(401, "token-required",
-                         "Send `Authorization: Bearer TOKEN` with the token of `admin:`.");
+  const bool changes = is_change(head.method()) && path != "/api/explain";
+  const bool open = path == "/healthz" || path == "/readyz" || path == "/ca.pem" ||
+                    !admin_reads_need_token(config_);
+  if ((open && !changes) || shows_token(head)) return std::nullopt;
+  return ask_for_token();
+}
+
+// Says where the token is, never what it is.
+Response AdminRouter::ask_for_token() const {
+  const auto token = admin_token(config_);
+  auto r =
+      admin_problem(401, "token-required",
+                    token ? "Send `Authorization: Bearer TOKEN` with the token of " +
+                                admin_token_place(config_) + "."
+                          : "This asks for a token, and there is none: " + token.error() + ".");
   r.set(http::field::www_authenticate, "Bearer");
   return r;
 }
@@ -127,13 +149,36 @@ Response AdminRouter::route(const Request& request, const std::string& path,
   if (path.starts_with("/api/records/")) return record(request, path.substr(13));
   if (path == "/api/explain")
     return is(http::verb::post) ? explain_call(request) : not_allowed("POST");
-  if (path == "/" || path == "/api/events")
-    return admin_problem(404, "not-found",
-                         path == "/" ? "The dashboard is not there yet; see /api/stats."
-                                     : "Live events are not there yet; poll /api/records.");
+  if (path == "/") return get([&] { return front_page(); });
+  if (path == "/api/events")
+    return admin_problem(404, "not-found", "Live events are not there yet; poll /api/records.");
   return admin_problem(
       404, "not-found",
       "Nothing is at " + path + ". Try /api/records, /api/stats, /metrics, /healthz.");
+}
+
+// What is here, in words that hold today.
+Response AdminRouter::front_page() const {
+  return make(
+      200, "text/plain; charset=utf-8",
+      "Ledger " LEDGER_VERSION
+      ", admin endpoint. There is no dashboard yet; this is what there is:\n"
+      "\n"
+      "GET    /healthz                   does the process run?\n"
+      "GET    /readyz                    can the store be written?\n"
+      "GET    /metrics                   counters, as Prometheus text\n"
+      "GET    /ca.pem                    the certificate that clients must trust\n"
+      "GET    /api/stats                 counts by route\n"
+      "GET    /api/records               records, newest first: ?state= route= agent= limit= "
+      "cursor=\n"
+      "GET    /api/records/ID            one record, with its answer's head and its history\n"
+      "POST   /api/records/ID/resolve    settles a call in doubt       (token)\n"
+      "DELETE /api/records/ID            forgets a record              (token)\n"
+      "POST   /api/explain               what Ledger makes of a call; what it would get now with "
+      "the token\n"
+      "\n"
+      "The token: " +
+          admin_token_place(config_) + ", shown as `Authorization: Bearer TOKEN`.\n");
 }
 
 Response AdminRouter::ready() const {
@@ -201,7 +246,7 @@ Response AdminRouter::record(const Request& request, const std::string& rest) co
   const auto action = slash == std::string::npos ? "" : rest.substr(slash);
   const auto id = from_hex(rest.substr(0, slash));
   if (!id)
-    return admin_problem(404, "not-found", "A record's id is 64 hex digits, as in Ledger-Key.");
+    return admin_problem(404, "not-found", "A record's id is 64 hex digits, as in Ledger-Record.");
   if (action == "/resolve")
     return request.method() == http::verb::post ? resolve(request, *id) : not_allowed("POST");
   if (!action.empty())
@@ -230,8 +275,8 @@ Response AdminRouter::record(const Request& request, const std::string& rest) co
 Response AdminRouter::resolve(const Request& request, const Digest& id) const {
   auto resolution = resolution_from(request.body(), store_.now());
   if (!resolution) return admin_problem(400, "bad-request", resolution.error());
-  const auto resolved =
-      resolve_record(store_, id, resolution->executed, std::move(resolution->answer));
+  if (resolution->by.empty()) resolution->by = said_by(request);
+  const auto resolved = resolve_record(store_, id, *resolution);
   if (!resolved) return failed(resolved.error());
   return json(200, record_json(*resolved, true));
 }
@@ -239,7 +284,8 @@ Response AdminRouter::resolve(const Request& request, const Digest& id) const {
 Response AdminRouter::explain_call(const Request& request) const {
   const auto call = explain_request_from(request.body());
   if (!call) return admin_problem(400, "bad-request", call.error());
-  const auto explained = explain(config_, store_, *call, &metrics_.tunnels);
+  // What the store holds is not for who may only ask how a call is read.
+  const auto explained = explain(config_, store_, *call, &metrics_.tunnels, shows_token(request));
   if (!explained) return admin_problem(400, "bad-request", explained.error());
   return json(200, *explained);
 }
@@ -271,15 +317,14 @@ bool AdminRouter::from_a_browser_elsewhere(const Head& head) const {
          !(from.starts_with("http") && boost::beast::iequals(authority, host));
 }
 
-bool AdminRouter::has_token(const Head& head) const {
-  if (config_.admin_token.empty()) return true;
+bool AdminRouter::shows_token(const Head& head) const {
   const auto given = text(head[http::field::authorization]);
   constexpr std::string_view scheme = "Bearer ";
   if (!boost::beast::iequals(given.substr(0, scheme.size()), "Bearer ")) return false;
   const auto token = std::string_view(given).substr(scheme.size());
-  const auto& expected = config_.admin_token;
-  return token.size() == expected.size() &&
-         CRYPTO_memcmp(token.data(), expected.data(), token.size()) == 0;
+  const auto expected = admin_token(config_);
+  return expected && token.size() == expected->size() &&
+         CRYPTO_memcmp(token.data(), expected->data(), token.size()) == 0;
 }
 
 }  // namespace ledger

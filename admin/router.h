@@ -26,7 +26,7 @@ class AdminRouter {
       : config_(config), store_(store), metrics_(metrics), endpoint_(endpoint) {}
 
   // Why a request must not be served, told from its head alone, so that a stranger's body is never
-  // read: it comes from a page elsewhere, or lacks the token. nullopt: serve it.
+  // read: it comes from a page elsewhere, or lacks the token that it needs. nullopt: serve it.
   std::optional<Response> refuse(const Head& head) const;
   // The longest body, in bytes, that a target takes.
   static std::size_t body_max(std::string_view target);
@@ -42,10 +42,12 @@ class AdminRouter {
   Response authority() const;
   Response stats() const;
   Response explain_call(const Request& request) const;
+  Response front_page() const;
   Response ready() const;
   bool own_name(std::string_view authority) const;
   bool from_a_browser_elsewhere(const Head& head) const;
-  bool has_token(const Head& head) const;
+  bool shows_token(const Head& head) const;
+  Response ask_for_token() const;
 
   const Config& config_;
   Store& store_;

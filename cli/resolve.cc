@@ -66,7 +66,7 @@ int resolve(const ResolveOptions& options) {
       return refuse("nothing was settled");
   }
   const auto by = options.by.value_or(login_name());
-  const auto resolved = resolve_record(**store, *id, options.executed, nullptr);
+  const auto resolved = resolve_record(**store, *id, {options.executed, nullptr, by});
   if (!resolved) return refuse(resolved.error().message);
   if (options.json)
     print_json(record_json(*resolved, true));

@@ -54,8 +54,9 @@ struct HttpsRules {
 struct Config {
   std::vector<Listener> listeners;  // `listen:` first
   Endpoint admin;
-  std::string admin_token;  // empty: none (loopback only)
-  std::string store_url;    // memory: | sqlite:PATH
+  std::string admin_token;         // empty: the one in `state_dir` (see admin_token.h)
+  bool admin_reads_token = false;  // `reads: token`
+  std::string store_url;           // memory: | sqlite:PATH
   Durability durability = Durability::full;
   MethodDefaults defaults;             // routes start from `defaults.once`
   std::string state_dir;               // ~ expanded

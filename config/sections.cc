@@ -37,17 +37,24 @@ void set_method(Reader& in, const Entry& entry, MethodDefaults& defaults) {
 }
 
 // `${path:x}` needs a `{x}`; without a pattern there is none.
-void check_key(Reader& in, const Entry* entry, const Policy& policy, const RoutePattern* pattern) {
-  if (entry == nullptr || policy.identity.key == nullptr) return;
-  for (const auto& part : policy.identity.key->parts) {
+void check_template(Reader& in, const Entry* entry, const KeyTemplate* text,
+                    const RoutePattern* pattern) {
+  if (entry == nullptr || text == nullptr) return;
+  for (const auto& part : text->parts) {
     if (part.kind != KeyTemplate::Part::Kind::path) continue;
     if (pattern == nullptr)
-      in.fail(entry->value.Mark(), "`key`: " + code("${path:" + part.text + "}") +
+      in.fail(entry->value.Mark(), code(entry->key) + ": " + code("${path:" + part.text + "}") +
                                        " belongs in a route, whose `match` captures it");
     else if (!pattern->captures(part.text))
-      in.fail(entry->value.Mark(),
-              "`key`: the route's `match` captures no " + code("{" + part.text + "}"));
+      in.fail(entry->value.Mark(), code(entry->key) + ": the route's `match` captures no " +
+                                       code("{" + part.text + "}"));
   }
+}
+
+void check_templates(Reader& in, const Entries& entries, const Policy& policy,
+                     const RoutePattern* pattern) {
+  check_template(in, find_entry(entries, "key"), policy.identity.key.get(), pattern);
+  check_template(in, find_entry(entries, "label"), policy.identity.label.get(), pattern);
 }
 
 // Sending again is safe only under a key that the upstream knows.
@@ -120,7 +127,7 @@ std::optional<ReadRoute> read_route(Reader& in, const YAML::Node& node, const Co
     refuse_guard_keys(in, entries);
     if (find_entry(entries, "timeout") == nullptr) route.policy.timeout = Duration::zero();
   } else if (pattern != nullptr) {
-    check_key(in, find_entry(entries, "key"), route.policy, pattern);
+    check_templates(in, entries, route.policy, pattern);
     const Entry* doubt = find_entry(entries, "in_doubt");
     if (doubt != nullptr && route.policy.in_doubt == InDoubt::retry &&
         !has_upstream_key(config, route.policy, pattern))
@@ -257,7 +264,7 @@ void read_defaults(Reader& in, const Entry& entry, Config& config) {
   }
   in.refuse_unknown(policy_entries, "defaults");
   read_settings(in, policy_entries, policy_settings(), config.defaults.once);
-  check_key(in, find_entry(policy_entries, "key"), config.defaults.once, nullptr);
+  check_templates(in, policy_entries, config.defaults.once, nullptr);
 }
 
 void read_tls(Reader& in, const Entry& entry, Config& config) {

@@ -204,6 +204,14 @@ void read_key(Reader& in, const Entry& entry, Policy& policy) {
   policy.identity.key = std::make_shared<const KeyTemplate>(std::move(*parsed));
 }
 
+void read_label(Reader& in, const Entry& entry, Policy& policy) {
+  const auto text = in.text(entry, true);
+  if (!text) return;
+  auto parsed = parse_label_template(*text);
+  if (!parsed) return in.fail(entry.value.Mark(), "`label`: " + parsed.error());
+  policy.identity.label = std::make_shared<const KeyTemplate>(std::move(*parsed));
+}
+
 Settings<Policy> make_policy_settings() {
   const auto headers = [](Policy & p) -> auto& { return p.identity.headers; };
   const auto credentials = [](Policy & p) -> auto& { return p.identity.credential_headers; };
@@ -255,6 +263,11 @@ Settings<Policy> make_policy_settings() {
         "fingerprint, or a template of ${header:X} ${body:/p} ${form:n} ${query:n} ${path:n}",
         "fingerprint", "what identifies the effect"},
        read_key},
+      {{"label", "a template of text, ${header:X} ${body:/p} ${form:n} ${query:n} ${path:n}",
+        "none",
+        "what people see of a call, wherever its record is shown; a part that the call lacks "
+        "reads `-`"},
+       read_label},
       {{"scope", "none, or a list of credential, agent, run", "credential",
         "whose calls can be the same"},
        read_scope},
@@ -358,8 +371,12 @@ const Settings<Config>& admin_settings() {
                      "the admin endpoint; beyond loopback only with a token"},
                     &Config::admin, parse_endpoint),
       value<Config>(
-          {"token", "printable ASCII without spaces", "none", "what its callers must show"},
+          {"token", "printable ASCII without spaces", "made in `state`, as admin-token",
+           "what must be shown by who changes something; one that stands here, by who looks too"},
           &Config::admin_token, parse_token),
+      word<Config, bool Config::*, bool>("reads", &Config::admin_reads_token,
+                                         {{"open", false}, {"token", true}},
+                                         "token: who only looks must show it too"),
   };
   return table;
 }
@@ -506,14 +523,14 @@ const Settings<Config>& top_settings() {
        [](Reader& in, const Entry& entry, Config& config) {
          in.set(entry, config.listeners.front().listen, parse_endpoint);
        }},
-      section("admin", "the admin endpoint and the dashboard", admin_settings),
+      section("admin", "the admin endpoint", admin_settings),
       section("store", "where the records live", store_settings, "url"),
       section("limits", "limits of the process", limit_settings),
       {{"defaults", "map of METHOD: once | pass, and keys of a route", "POST: once, PATCH: once",
         "calls that no route names, and what every route starts from"},
        read_defaults},
       {{"state", "a directory", "~/.local/state/ledger",
-        "where the local CA lives; made with mode 0700"},
+        "where the local CA and the admin token live; made with mode 0700"},
        [](Reader& in, const Entry& entry, Config& config) {
          in.set(entry, config.state_dir,
                 [&](std::string_view text) { return expand_home(text, in.env()); });

@@ -299,7 +299,8 @@ Parsed<std::string> substitute(std::string_view text, const Environment& env, bo
           return bad(code(whole) + " holds no JSON pointer; did you mean " +
                      code("${" + *meant + "}") + "?");
       if (!key_template)
-        return bad(code(whole) + " names a part of the call, which only `key` can hold");
+        return bad(code(whole) +
+                   " names a part of the call, which only `key` and `label` can hold");
       out += whole;
       continue;
     }

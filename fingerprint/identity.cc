@@ -101,7 +101,14 @@ tl::expected<Identity, IdentityError> identify(const Call& call, const IdentityR
   identity.source = key->source;
   identity.key = std::move(key->text);
   identity.id = id_of(hash, call, route, scope, identity, *occurrence);
+  identity.scope = scope.name();
+  if (rules.label) identity.label = fill_label(*rules.label, call, body, captures);
   return identity;
+}
+
+std::optional<Digest> pasted_id(const Identity& identity) {
+  if (identity.source != KeySource::header) return std::nullopt;
+  return from_hex(identity.key);
 }
 
 CanonicalBody canonical_body(const Call& call, const IdentityRules& rules) {

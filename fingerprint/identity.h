@@ -54,6 +54,11 @@ struct KeyTemplate {
   std::vector<Part> parts;
 };
 tl::expected<KeyTemplate, std::string> parse_key_template(std::string_view text);
+// The same form for what people see of a call. It may stand without a part; one that the call lacks
+// reads `-`.
+tl::expected<KeyTemplate, std::string> parse_label_template(std::string_view text);
+// Bytes that a record keeps of a label, and of an explicit key's text.
+constexpr std::size_t label_max = 200, key_text_max = 1000;
 
 enum class IdempotencyKeyMode : std::uint8_t { automatic, honour, ignore };
 
@@ -66,6 +71,8 @@ struct IdentityRules {
   bool exact_floats = false;               // float_digits: exact
   std::shared_ptr<const KeyTemplate> key;  // null: the fingerprint is the key
   IdempotencyKeyMode idempotency_key = IdempotencyKeyMode::automatic;
+  // No identity: what people see of a call. It stands here since the body is read here, once.
+  std::shared_ptr<const KeyTemplate> label;  // null: none
 };
 
 enum class KeySource : std::uint8_t { fingerprint, route, header, idempotency_key };
@@ -85,9 +92,14 @@ struct Identity {
   Digest id;           // names the record: of the key, its place and scope, and the occurrence
   Digest fingerprint;  // what the call means
   KeySource source = KeySource::fingerprint;
-  std::string key;  // the explicit key's text; empty where the fingerprint is the key
+  std::string key;          // the explicit key's text; empty where the fingerprint is the key
+  std::uint64_t scope = 0;  // names the scope: equal for the same parts of the same values
+  std::string label;        // as shown: see label_max; empty where the rules have none
   bool explicit_key() const { return source != KeySource::fingerprint; }
 };
+
+// The id that a Ledger-Key spells, if it looks like a record's.
+std::optional<Digest> pasted_id(const Identity& identity);
 
 struct IdentityError {
   std::string slug;    // "key-missing" or "bad-request" (urn:ledger:<slug>)

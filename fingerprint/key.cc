@@ -28,7 +28,8 @@ std::optional<std::string> first_named(const Pairs& pairs, std::string_view want
 }
 
 // What a part of a key template is in this call.
-std::optional<std::string> value_of(const Part& part, const Call& call, const IdentityRules& rules,
+// `round`: numbers as the fingerprint sees them, so that float drift makes no new key.
+std::optional<std::string> value_of(const Part& part, const Call& call, bool round,
                                     const Body& body, const Captures& captures) {
   switch (part.kind) {
     case Part::Kind::literal:
@@ -38,8 +39,7 @@ std::optional<std::string> value_of(const Part& part, const Call& call, const Id
       return std::nullopt;
     case Part::Kind::body: {
       const auto* node = body.json() != nullptr ? body.json()->at(part.text) : nullptr;
-      // Numbers as the fingerprint sees them, so that float drift makes no new key.
-      return node != nullptr ? node->scalar(!rules.exact_floats) : std::nullopt;
+      return node != nullptr ? node->scalar(round) : std::nullopt;
     }
     case Part::Kind::form:
       return body.form_field(part.text);
@@ -64,7 +64,7 @@ tl::expected<std::string, IdentityError> fill(const KeyTemplate& key, const Call
                                               const Captures& captures) {
   std::string text;
   for (const auto& part : key.parts) {
-    const auto value = value_of(part, call, rules, body, captures);
+    const auto value = value_of(part, call, !rules.exact_floats, body, captures);
     if (!value || value->empty()) return tl::unexpected(missing(part));
     text += *value;
   }
@@ -94,6 +94,23 @@ tl::expected<Part, std::string> parse_part(std::string_view text) {
   if (source->kind == Part::Kind::body && (name.front() != '/' || !pointer_tokens(name)))
     return tl::unexpected("`" + std::string(name) + "` is not a JSON pointer: it starts with /");
   return Part{source->kind, std::string(name)};
+}
+
+tl::expected<KeyTemplate, std::string> parse_template(std::string_view text) {
+  KeyTemplate out;
+  while (!text.empty()) {
+    const auto open = text.find("${");
+    const auto literal = text.substr(0, open);
+    if (!literal.empty()) out.parts.push_back({Part::Kind::literal, std::string(literal)});
+    if (open == text.npos) break;
+    const auto close = text.find('}', open);
+    if (close == text.npos) return tl::unexpected<std::string>("`${` without its `}`");
+    auto part = parse_part(text.substr(open + 2, close - open - 2));
+    if (!part) return tl::unexpected(part.error());
+    out.parts.push_back(std::move(*part));
+    text.remove_prefix(close + 1);
+  }
+  return out;
 }
 
 }  // namespace
@@ -144,25 +161,18 @@ tl::expected<IgnoreRule, std::string> parse_ignore(std::string_view text) {
 }
 
 tl::expected<KeyTemplate, std::string> parse_key_template(std::string_view text) {
-  KeyTemplate out;
-  bool varies = false;
-  while (!text.empty()) {
-    const auto open = text.find("${");
-    const auto literal = text.substr(0, open);
-    if (!literal.empty()) out.parts.push_back({Part::Kind::literal, std::string(literal)});
-    if (open == text.npos) break;
-    const auto close = text.find('}', open);
-    if (close == text.npos) return tl::unexpected<std::string>("`${` without its `}`");
-    auto part = parse_part(text.substr(open + 2, close - open - 2));
-    if (!part) return tl::unexpected(part.error());
-    out.parts.push_back(std::move(*part));
-    varies = true;
-    text.remove_prefix(close + 1);
-  }
+  auto parsed = parse_template(text);
+  if (!parsed) return parsed;
+  const bool varies = std::any_of(parsed->parts.begin(), parsed->parts.end(),
+                                  [](const auto& p) { return p.kind != Part::Kind::literal; });
   if (!varies)
     return tl::unexpected<std::string>(
         "a key without any ${...} would make all calls of the route the same");
-  return out;
+  return parsed;
+}
+
+tl::expected<KeyTemplate, std::string> parse_label_template(std::string_view text) {
+  return parse_template(text);
 }
 
 std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call& call,
@@ -170,11 +180,22 @@ std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call&
   const Body body(call);
   std::string text;
   for (const auto& part : url.parts) {
-    const auto value = value_of(part, call, rules, body, captures);
+    const auto value = value_of(part, call, !rules.exact_floats, body, captures);
     if (!value || value->empty()) return std::nullopt;
     text += part.kind == Part::Kind::literal ? *value : percent_encode(*value);
   }
   return text;
+}
+
+std::string fill_label(const KeyTemplate& label, const Call& call, const Body& body,
+                       const Captures& captures) {
+  std::string text;
+  for (const auto& part : label.parts) {
+    if (text.size() > label_max) break;
+    const auto value = value_of(part, call, false, body, captures);
+    text += value && !value->empty() ? std::string_view(*value).substr(0, label_max + 1) : "-";
+  }
+  return shown_text(text, label_max);
 }
 
 tl::expected<ChosenKey, IdentityError> choose_key(const Call& call, const IdentityRules& rules,

@@ -19,4 +19,8 @@ struct ChosenKey {
 tl::expected<ChosenKey, IdentityError> choose_key(const Call& call, const IdentityRules& rules,
                                                   const Body& body, const Captures& captures);
 
+// The label as it reads for this call, fit to be shown.
+std::string fill_label(const KeyTemplate& label, const Call& call, const Body& body,
+                       const Captures& captures);
+
 }  // namespace ledger

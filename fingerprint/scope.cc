@@ -74,4 +74,18 @@ void Scope::add_to(FieldHash& hash) const {
   if (has_run_) hash.add("run").add(run_);
 }
 
+// FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/
+std::uint64_t Scope::name() const {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  const auto add = [&](bool has, char what, std::string_view value) {
+    if (!has) return;
+    hash = (hash ^ static_cast<unsigned char>(what)) * 0x100000001b3;
+    for (const unsigned char c : value) hash = (hash ^ c) * 0x100000001b3;
+  };
+  add(has_agent_, '\x01', agent_);
+  add(has_credential_, '\x02', credential_);
+  add(has_run_, '\x03', run_);
+  return hash;
+}
+
 }  // namespace ledger

@@ -45,6 +45,23 @@ inline std::string_view trim_text(std::string_view text) {
   return text;
 }
 
+// `text` as a record shows it: one line without control characters, cut to `max` bytes between two
+// characters of UTF-8, and then ending in an ellipsis.
+inline std::string shown_text(std::string_view text, std::size_t max) {
+  constexpr std::string_view ellipsis = "\u2026";
+  const bool cut = text.size() > max;
+  if (cut) {
+    auto end = max - ellipsis.size();
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+    text = text.substr(0, end);
+  }
+  std::string out(text);
+  const auto hidden = [](unsigned char c) { return c < ' ' || c == 0x7f; };
+  std::replace_if(out.begin(), out.end(), hidden, ' ');
+  if (cut) out += ellipsis;
+  return out;
+}
+
 inline int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;

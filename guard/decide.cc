@@ -10,6 +10,7 @@ namespace {
 // An execution that has not settled so long after its time-out has lost its owner, whatever the
 // owner's lease says.
 constexpr std::chrono::seconds settle_grace{30};
+constexpr std::size_t by_max = 100;  // bytes of a person's name in the history
 constexpr std::string_view lost_why =
     "the proxy that sent it stopped before the answer was recorded";
 
@@ -56,6 +57,9 @@ Record fresh(const Record* before, const Policy& policy, const Arrived& call, In
   next.run = call.run;
   next.fingerprint = call.identity->fingerprint;
   next.key_source = call.identity->source;
+  next.key_text = shown_text(call.identity->key, key_text_max);
+  next.label = call.identity->label;
+  next.scope = call.identity->scope;
   next.request = call.request;
   next.owner = call.instance;
   next.ttl = policy.ttl;
@@ -222,8 +226,11 @@ Decision settled(const Record* found, const Policy& policy, const Settled& event
 
 Decision resolved(const Record* found, const Resolved& event, Instant now) {
   if (!found || found->state != State::in_doubt) return Stale{};
-  if (event.executed) return Commit{completed(*found, event.answer, now, "resolved", "executed")};
-  return Commit{released(*found, nullptr, now, "resolved", "not executed")};
+  std::string detail = event.executed ? "executed" : "not executed";
+  if (!event.by.empty()) detail += ", by " + shown_text(event.by, by_max);
+  if (event.executed)
+    return Commit{completed(*found, event.answer, now, "resolved", std::move(detail))};
+  return Commit{released(*found, nullptr, now, "resolved", std::move(detail))};
 }
 
 // "Not found" may be said too early: of a call that is still on its way, or not yet to be seen.
@@ -260,12 +267,15 @@ bool owner_lost(const Record& record, bool owner_alive, Instant now) {
   return record.state == State::in_flight && (!owner_alive || now >= record.ownerless_at);
 }
 
+Verdict verdict_of(int status, const Headers& headers, const Policy& policy) {
+  const bool retry_after = std::any_of(headers.begin(), headers.end(), [](const auto& h) {
+    return same_text(h.first, "retry-after");
+  });
+  return policy.outcomes.of(status, retry_after, !policy.upstream_key.empty());
+}
+
 Outcome outcome_of(AnswerPtr answer, const Policy& policy) {
-  const bool retry_after =
-      std::any_of(answer->headers.begin(), answer->headers.end(),
-                  [](const auto& h) { return same_text(h.first, "retry-after"); });
-  const auto verdict =
-      policy.outcomes.of(answer->status, retry_after, !policy.upstream_key.empty());
+  const auto verdict = verdict_of(answer->status, answer->headers, policy);
   if (verdict == Verdict::completed) return Answered{std::move(answer)};
   if (verdict == Verdict::released) return Rejected{std::move(answer)};
   auto why = status_text(answer);

@@ -49,6 +49,7 @@ struct Settled {
 struct Resolved {
   bool executed = false;
   AnswerPtr answer;
+  std::string by{};  // who says so; goes into the history
 };
 // The upstream was asked whether the call of an in-doubt record happened.
 struct Probed {
@@ -89,6 +90,7 @@ Decision decide(const Record* record, const Policy& policy, const Event& event, 
 bool owner_lost(const Record& record, bool owner_alive, Instant now);
 
 // What a complete response means under this policy.
+Verdict verdict_of(int status, const Headers& headers, const Policy& policy);
 Outcome outcome_of(AnswerPtr answer, const Policy& policy);
 
 // The value of the upstream's idempotency header: 64 hex digits of H(record id, generation).

@@ -241,6 +241,7 @@ Awaitable<> Execution::settle(Outcome outcome) {
     write.id = record_.id;
     write.expected_version = record_.version;
     write.next = std::move(commit->next);
+    write.unsent = !sending_ && std::holds_alternative<NotSent>(outcome);
     auto written = co_await guard_.replace(std::move(write));
     if (written) {
       crash_point("recorded");

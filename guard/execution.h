@@ -47,6 +47,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
   void detach();
 
   const Record& record() const { return record_; }
+  // May a byte of the request have left?
+  bool sent() const { return sending_; }
 
  private:
   Awaitable<> run();

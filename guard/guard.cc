@@ -85,6 +85,13 @@ Awaitable<Admission> Guard::admit(const GuardedCall& call, const MakeExchange& m
   }
 }
 
+Awaitable<bool> Guard::is_record_id(const Identity& identity) {
+  const auto id = pasted_id(identity);
+  if (!id) co_return false;
+  const auto found = co_await load(*id);
+  co_return found && found->record && found->record->scope == identity.scope;
+}
+
 // Answers from what the store remembers in memory. nullopt: it must be asked.
 std::optional<Admission> Guard::recalled(const GuardedCall& call) {
   const auto found = store_.recall(call.identity.id);
@@ -255,13 +262,19 @@ std::optional<Admission> Guard::from_record(const GuardedCall& call, Decision& d
 // Counts a call that did not execute, in the store (written behind) and for its Ledger-Attempt.
 Admission Guard::counted(const GuardedCall& call, Admission admission, std::uint64_t stored) {
   const auto& id = call.identity.id;
+  auto* const refused = std::get_if<Refused>(&admission);
+  if (refused && status_of(refused->problem) == CallStatus::mismatch) {
+    // Another call under this one's key: none of its attempts.
+    store_.count({{id, Counts{.mismatched = 1}}}, {});
+    return admission;
+  }
   const auto attempt = attempts_.next(id, stored);
   Counts add{.attempts = 1};
   auto status = CallStatus::refused;
   if (auto* given = std::get_if<Given>(&admission)) {
     given->attempt = attempt;
     status = given->status;
-  } else if (auto* refused = std::get_if<Refused>(&admission)) {
+  } else if (refused) {
     refused->attempt = attempt;
     status = status_of(refused->problem);
   }

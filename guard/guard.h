@@ -60,6 +60,10 @@ class Guard {
   using MakeExchange = std::function<std::unique_ptr<Exchange>(const Record& claimed)>;
   Awaitable<Admission> admit(const GuardedCall& call, const MakeExchange& make_exchange);
 
+  // Is this call's key the id of a record of its own scope: the Ledger-Record of an earlier answer,
+  // given back where a key is asked for?
+  Awaitable<bool> is_record_id(const Identity& identity);
+
   // What came of a shared outcome, for a call that did not execute.
   static Admission share(const Outcome& outcome);
 

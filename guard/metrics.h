@@ -13,6 +13,7 @@ namespace ledger {
 // The values of the Ledger-Status header.
 enum class CallStatus : std::uint8_t {
   executed,
+  unsent,
   joined,
   replayed,
   blocked,
@@ -22,9 +23,9 @@ enum class CallStatus : std::uint8_t {
   passed,
   refused
 };
-constexpr std::array<std::string_view, 9> call_status_names = {"executed", "joined",    "replayed",
-                                                               "blocked",  "in-flight", "in-doubt",
-                                                               "mismatch", "passed",    "refused"};
+constexpr std::array<std::string_view, 10> call_status_names = {
+    "executed",  "unsent",   "joined",   "replayed", "blocked",
+    "in-flight", "in-doubt", "mismatch", "passed",   "refused"};
 constexpr std::string_view to_string(CallStatus s) {
   return call_status_names[static_cast<std::size_t>(s)];
 }

@@ -82,11 +82,11 @@ tl::expected<Record, OperateError> operate(Store& store, const Digest& id, Chang
 
 }  // namespace
 
-tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id, bool executed,
-                                                  AnswerPtr answer) {
+tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id,
+                                                  const Resolved& resolved) {
   return operate(store, id, [&](const Found& found) -> tl::expected<MaybeRecord, OperateError> {
     const auto record = as_it_stands(found);
-    auto decision = decide(record.get(), Policy(), Resolved{executed, answer}, found.now);
+    auto decision = decide(record.get(), Policy(), resolved, found.now);
     if (auto* commit = std::get_if<Commit>(&decision)) return std::move(commit->next);
     return fail(OperateError::Kind::conflict, "The record is " +
                                                   std::string(to_string(record->state)) +
@@ -94,17 +94,14 @@ tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id
   });
 }
 
-tl::expected<void, OperateError> delete_record(Store& store, const Digest& id) {
-  auto deleted =
-      operate(store, id, [&](const Found& found) -> tl::expected<MaybeRecord, OperateError> {
-        if (as_it_stands(found)->state == State::in_flight)
-          return fail(
-              OperateError::Kind::conflict,
-              "The record is in flight: its call is running, and is not forgotten before it ends.");
-        return MaybeRecord();
-      });
-  if (!deleted) return tl::unexpected(deleted.error());
-  return {};
+tl::expected<Record, OperateError> delete_record(Store& store, const Digest& id) {
+  return operate(store, id, [&](const Found& found) -> tl::expected<MaybeRecord, OperateError> {
+    if (as_it_stands(found)->state == State::in_flight)
+      return fail(
+          OperateError::Kind::conflict,
+          "The record is in flight: its call is running, and is not forgotten before it ends.");
+    return MaybeRecord();
+  });
 }
 
 tl::expected<void, StoreError> settle_orphans(

@@ -16,10 +16,10 @@ struct OperateError {
 };
 
 // Settles an in-doubt record (decide: Resolved). conflict: it is not in doubt.
-tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id, bool executed,
-                                                  AnswerPtr answer);
-// Forgets a record. conflict: it is in flight.
-tl::expected<void, OperateError> delete_record(Store& store, const Digest& id);
+tl::expected<Record, OperateError> resolve_record(Store& store, const Digest& id,
+                                                  const Resolved& resolved);
+// Forgets a record; gives what was forgotten. conflict: it is in flight.
+tl::expected<Record, OperateError> delete_record(Store& store, const Digest& id);
 
 // Makes in_doubt what nobody is left to settle, some at a time; `policy_of` gives the policy that a
 // record was made under. A proxy does it all the while, the command line before it looks.

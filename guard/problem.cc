@@ -14,6 +14,12 @@ Problem make(std::string_view slug, int status, std::string_view title, std::str
   p.title = title;
   p.detail = std::move(detail);
   p.safe_to_retry = safe_to_retry;
+  p.advice = safe_to_retry ? "retry" : "fix";
+  return p;
+}
+
+Problem advised(Problem p, std::string_view advice) {
+  p.advice = advice;
   return p;
 }
 
@@ -22,6 +28,11 @@ Problem about(Problem p, State state, std::string_view ledger_status) {
   p.state = state;
   p.ledger_status = ledger_status;
   return p;
+}
+
+// One that only a person can end; problem_json() adds what to tell whom.
+Problem in_question(Problem p, std::string_view ledger_status) {
+  return advised(about(std::move(p), State::in_doubt, ledger_status), "ask_a_person");
 }
 
 std::string sentence(std::string_view before, std::string_view why, std::string_view after) {
@@ -50,13 +61,24 @@ Problem key_reused(State state) {
       state, "mismatch");
 }
 
+Problem key_is_record() {
+  return make(
+      "bad-request", 400, "The key is a record's id",
+      "The header Ledger-Key holds the id of a record (Ledger-Record of an earlier answer), "
+      "which is no key; nothing was sent. To repeat that call, send it as it was, without "
+      "Ledger-Key; for a new call, choose a key of your own.",
+      false);
+}
+
 Problem duplicate_blocked() {
-  return about(
-      make("duplicate-blocked", 409, "This call has been made already",
-           "The same call was executed before and this route blocks repeats; nothing was sent. "
-           "Do not retry: treat it as done.",
-           false),
-      State::completed, "blocked");
+  return advised(
+      about(
+          make("duplicate-blocked", 409, "This call has been made already",
+               "The same call was executed before and this route blocks repeats; nothing was sent. "
+               "Do not retry: treat it as done.",
+               false),
+          State::completed, "blocked"),
+      "stop");
 }
 
 Problem in_flight() {
@@ -67,27 +89,28 @@ Problem in_flight() {
                  State::in_flight, "in-flight");
   // Most calls end soon, however long the route would wait for them.
   p.retry_after_s = 2;
-  return p;
+  return advised(std::move(p), "wait");
 }
 
 Problem in_doubt(std::string_view why) {
-  return about(
+  return in_question(
       make("in-doubt", 409, "It is not known whether this call took effect",
            sentence("An earlier sending of this call ended without a clear answer (", why,
-                    "); it may or may not have taken effect, so it was not sent again. Do not "
-                    "retry: check at the destination, then settle it with `ledger resolve`."),
+                    "); it may or may not have taken effect, so it was not sent again."),
            false),
-      State::in_doubt, "in-doubt");
+      "in-doubt");
 }
 
 Problem answer_not_stored(std::string_view why) {
-  return about(
-      make("answer-not-stored", 409, "The call was made, but its answer is not kept",
-           sentence("The call was executed before and was not sent again; its answer cannot be "
-                    "repeated because ",
-                    why, ". Do not retry: treat it as done."),
-           false),
-      State::completed, "replayed");
+  return advised(
+      about(
+          make("answer-not-stored", 409, "The call was made, but its answer is not kept",
+               sentence("The call was executed before and was not sent again; its answer cannot be "
+                        "repeated because ",
+                        why, ". Do not retry: treat it as done."),
+               false),
+          State::completed, "replayed"),
+      "stop");
 }
 
 Problem rejection_not_stored(int status) {
@@ -145,24 +168,25 @@ Problem not_implemented(std::string detail) {
 }
 
 Problem store_unavailable(std::string_view why) {
-  return make("store-unavailable", 503, "The record of calls cannot be written",
-              sentence("The call was not sent, because it could not be recorded first (", why,
-                       "). Retry once the store works again."),
-              true);
+  return advised(make("store-unavailable", 503, "The record of calls cannot be written",
+                      sentence("The call was not sent, because it could not be recorded first (",
+                               why, "). Retry once the store works again."),
+                      true),
+                 "wait");
 }
 
 Problem draining() {
   auto p = make("draining", 503, "The proxy is shutting down",
                 "No new calls are taken; nothing was sent. Retry in a moment.", true);
   p.retry_after_s = 1;
-  return p;
+  return advised(std::move(p), "wait");
 }
 
 Problem too_busy() {
   auto p = make("too-busy", 503, "The proxy has too many connections",
                 "The limit of connections is reached; nothing was sent. Retry in a moment.", true);
   p.retry_after_s = 1;
-  return p;
+  return advised(std::move(p), "wait");
 }
 
 Problem loop_detected() {
@@ -180,15 +204,12 @@ Problem upstream_unreachable(std::string_view why) {
 }
 
 Problem outcome_unknown(std::string_view why, bool timed_out) {
-  return about(
-      make("outcome-unknown", timed_out ? 504 : 502,
-           "It is not known whether this call took effect",
-           sentence(
-               "The request was sent but no clear answer came: ", why,
-               ". It may have taken effect. Do not send it again under another key: check at the "
-               "destination, or repeat this same call to learn whether an answer came later."),
-           false),
-      State::in_doubt, "executed");
+  return in_question(make("outcome-unknown", timed_out ? 504 : 502,
+                          "It is not known whether this call took effect",
+                          sentence("The request was sent but no clear answer came: ", why,
+                                   ". It may have taken effect."),
+                          false),
+                     "executed");
 }
 
 Problem upstream_failed(std::string_view why, bool timed_out) {
@@ -197,7 +218,7 @@ Problem upstream_failed(std::string_view why, bool timed_out) {
                          ". Whether it took effect is not known."),
                 false);
   p.ledger_status = "passed";
-  return p;
+  return advised(std::move(p), "stop");
 }
 
 Problem tunnel_not_opened(std::string_view host) {
@@ -211,19 +232,34 @@ Problem tunnel_not_opened(std::string_view host) {
 
 }  // namespace problem
 
-std::string problem_json(const Problem& p, std::string_view key, std::string_view route) {
+namespace {
+
+// What an agent is to do about a doubt. Settling it is never among that: one that did so on a guess
+// has doubled the effect.
+std::string detail_of(const Problem& p, std::string_view record) {
+  if (p.advice != "ask_a_person") return p.detail;
+  return p.detail + " Do not send it again, under this or another key: stop, and report " +
+         (record.empty() ? "this" : "record " + std::string(record)) +
+         " to a person, who can look at the destination.";
+}
+
+}  // namespace
+
+std::string problem_json(const Problem& p, std::string_view record, std::string_view route) {
+  const auto detail = detail_of(p, record);
   nlohmann::ordered_json j;
   j["type"] = "urn:ledger:" + std::string(p.slug);
   j["title"] = p.title;
   j["status"] = p.status;
-  j["detail"] = p.detail;
-  if (!key.empty()) j["key"] = key;
+  j["detail"] = detail;
+  if (!record.empty()) j["record"] = record;
   if (!route.empty()) j["route"] = route;
   if (p.state) j["state"] = to_string(*p.state);
   j["safe_to_retry"] = p.safe_to_retry;
+  j["advice"] = p.advice;
   // What SDKs show their users.
-  j["message"] = p.detail;
-  j["error"] = {{"type", p.slug}, {"code", p.slug}, {"message", p.detail}};
+  j["message"] = detail;
+  j["error"] = {{"type", p.slug}, {"code", p.slug}, {"message", detail}};
   // A route's name or a cause may hold bytes that are not UTF-8; an error must not fail for that.
   return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }

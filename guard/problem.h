@@ -17,6 +17,9 @@ struct Problem {
   std::string_view title;  // static storage
   std::string detail;      // one sentence that a person and a model can act on
   bool safe_to_retry = false;
+  // What an agent should do: `retry` the same call, `wait` and then retry it, `stop` (never send it
+  // again), `fix` the call or a setting, or `ask_a_person`.
+  std::string_view advice = "fix";
   std::optional<State> state;        // of the record, where one is meant
   std::optional<int> retry_after_s;  // Retry-After
   // What Ledger-Status says of this answer.
@@ -29,6 +32,7 @@ namespace problem {
 Problem bad_request(std::string detail);                        // 400
 Problem key_missing(std::string detail);                        // 400
 Problem key_reused(State state);                                // 422
+Problem key_is_record();                                        // 400
 Problem duplicate_blocked();                                    // 409
 Problem in_flight();                                            // 409
 Problem in_doubt(std::string_view why);                         // 409
@@ -51,8 +55,8 @@ Problem upstream_failed(std::string_view why, bool timed_out);  // pass policy: 
 Problem tunnel_not_opened(std::string_view host);               // https.strict
 }  // namespace problem
 
-// application/problem+json, with the fields that SDKs show (`message`, `error`). `key` is the
-// record's id in hex and `route` its name; either may be empty: left out.
-std::string problem_json(const Problem& problem, std::string_view key, std::string_view route);
+// application/problem+json, with the fields that SDKs show (`message`, `error`). `record` is its id
+// in hex and `route` its name; either may be empty: left out.
+std::string problem_json(const Problem& problem, std::string_view record, std::string_view route);
 
 }  // namespace ledger

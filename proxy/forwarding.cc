@@ -105,7 +105,7 @@ void append_via(std::string& out, std::string_view earlier, int version, std::st
 
 void append_ledger_fields(std::string& out, const LedgerFields& fields) {
   append_field(out, "Ledger-Status", to_string(fields.status));
-  if (!fields.key.empty()) append_field(out, "Ledger-Key", fields.key);
+  if (!fields.record.empty()) append_field(out, "Ledger-Record", fields.record);
   if (!fields.route.empty()) append_field(out, "Ledger-Route", fields.route);
   if (fields.attempt != 0) append_field(out, "Ledger-Attempt", fields.attempt);
 }

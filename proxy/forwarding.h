@@ -41,7 +41,7 @@ void append_via(std::string& out, std::string_view earlier, int version, std::st
 // What Ledger says about an answer.
 struct LedgerFields {
   CallStatus status = CallStatus::passed;
-  std::string_view key;       // the record's id in hex; empty: none
+  std::string_view record;    // the record's id in hex; empty: none
   std::string_view route;     // empty: none
   std::uint64_t attempt = 0;  // 0: none
 };

@@ -202,7 +202,9 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
     const auto refused = missing ? problem::key_missing(e.detail) : problem::bad_request(e.detail);
     co_return co_await give_problem(call, refused);
   }
-  call.key = to_hex(identity->id);
+  if (pasted_id(*identity) && co_await proxy_.guard.is_record_id(*identity))
+    co_return co_await give_problem(call, problem::key_is_record());
+  call.record = to_hex(identity->id);
 
   const auto url_text = url.to_string();
   const GuardedCall guarded{

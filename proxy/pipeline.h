@@ -9,7 +9,7 @@ struct Session::CallState {
   const Head& head;                 // the reader's: valid until the next call is read
   const Destination* to = nullptr;  // the session's
   Caller caller{};
-  std::string key{};  // the record's id in hex; empty: not guarded, or not known yet
+  std::string record{};  // the record's id in hex; empty: not guarded, or not known yet
   bool to_head = false;
 
   std::string_view route() const {

@@ -21,6 +21,24 @@ bool is_whole(const Outcome& outcome) {
   return !std::holds_alternative<NotSent>(outcome);
 }
 
+// Stripe's, OpenAI's and Anthropic's SDKs obey these.
+constexpr std::string_view retry_fields[] = {"x-should-retry", "stripe-should-retry"};
+
+bool is_retry_field(std::string_view name) {
+  return std::any_of(std::begin(retry_fields), std::end(retry_fields),
+                     [&](auto field) { return iequals(field, name); });
+}
+
+void append_no_retry(std::string& out) {
+  for (const auto field : retry_fields) append_field(out, field, "false");
+}
+
+// An answer that leaves a doubt goes out as it came, but says so, to machines too.
+void append_doubt(std::string& out) {
+  append_no_retry(out);
+  append_field(out, "Ledger-Advice", "ask_a_person");
+}
+
 AnswerPtr answer_of(const Outcome& outcome) {
   if (const auto* o = std::get_if<Answered>(&outcome)) return o->answer;
   if (const auto* o = std::get_if<Rejected>(&outcome)) return o->answer;
@@ -50,22 +68,18 @@ Awaitable<Session::Then> Session::give_problem(const CallState& call, const Prob
     if (call_status_names[i] == problem.ledger_status) status = static_cast<CallStatus>(i);
   proxy_.metrics.count(status);
 
-  const auto body = problem_json(problem, call.key, call.route());
+  const auto body = problem_json(problem, call.record, call.route());
   out_.clear();
   append_status_line(out_, problem.status, "");
   append_field(out_, "Content-Type", "application/problem+json");
   append_field(out_, "Content-Length", body.size());
-  append_ledger_fields(out_, {status, call.key, call.route(), attempt});
+  append_ledger_fields(out_, {status, call.record, call.route(), attempt});
   append_via(out_, {}, 11, proxy_.via);
   if (problem.retry_after_s)
     append_field(out_, "Retry-After", static_cast<std::uint64_t>(*problem.retry_after_s));
   if (problem.status == 407) append_field(out_, "Proxy-Authenticate", "Basic realm=\"ledger\"");
   if (problem.status == 401) append_field(out_, "WWW-Authenticate", "Ledger-Token");
-  if (!problem.safe_to_retry) {
-    // Stripe's, OpenAI's and Anthropic's SDKs obey these.
-    append_field(out_, "x-should-retry", "false");
-    append_field(out_, "stripe-should-retry", "false");
-  }
+  if (!problem.safe_to_retry) append_no_retry(out_);
   append_connection(out_, call.head.version, keep);
   out_ += "\r\n";
   if (!call.to_head) out_ += body;
@@ -79,6 +93,10 @@ Awaitable<Session::Then> Session::give_answer(const CallState& call, const Answe
                                               CallStatus status, std::uint64_t attempt) {
   const bool first = status == CallStatus::executed;
   const bool keep = call.head.keep_alive && !proxy_.draining;
+  const bool doubt =
+      status == CallStatus::in_doubt ||
+      (status != CallStatus::replayed &&
+       verdict_of(answer.status, answer.headers, *call.to->policy) == Verdict::in_doubt);
   proxy_.metrics.count(status);
 
   // The first caller negotiated the coding; another one may not understand it.
@@ -95,12 +113,14 @@ Awaitable<Session::Then> Session::give_answer(const CallState& call, const Answe
     if (!first && only_for_first_caller(name)) continue;
     if (!first && iequals(name, "Age")) continue;
     if (decoded && iequals(name, "Content-Encoding")) continue;
+    if (doubt && is_retry_field(name)) continue;
     if (iequals(name, "Content-Length") && !call.to_head && answer.status != 304) continue;
     append_field(out_, name, value);
   }
   const bool bodyless = call.to_head || has_no_body(answer.status);
   if (!bodyless) append_field(out_, "Content-Length", body.size());
-  append_ledger_fields(out_, {status, call.key, call.route(), attempt});
+  append_ledger_fields(out_, {status, call.record, call.route(), attempt});
+  if (doubt) append_doubt(out_);
   if (status == CallStatus::replayed || status == CallStatus::in_doubt) {
     const auto age =
         std::chrono::duration_cast<std::chrono::seconds>(proxy_.guard.now() - answer.received_at);
@@ -127,17 +147,20 @@ Awaitable<Session::Then> Session::give_execution(const CallState& call, Led led)
     co_await execution.changed().wait();
   if (execution.settled()) {
     const auto& outcome = *execution.settled();
+    const auto status = to_string(execution.sent() ? CallStatus::executed : CallStatus::unsent);
     if (const auto answer = answer_of(outcome); answer && answer->body_stored)
       co_return co_await give_answer(call, *answer, CallStatus::executed, led.attempt);
     if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
       auto problem = problem::upstream_unreachable(not_sent->why);
       problem.state = execution.record().state;
-      problem.ledger_status = to_string(CallStatus::executed);
+      problem.ledger_status = status;
       co_return co_await give_problem(call, problem, led.attempt);
     }
-    if (const auto* unknown = std::get_if<Unknown>(&outcome); unknown && !unknown->answer)
-      co_return co_await give_problem(
-          call, problem::outcome_unknown(unknown->why, unknown->timed_out), led.attempt);
+    if (const auto* unknown = std::get_if<Unknown>(&outcome); unknown && !unknown->answer) {
+      auto problem = problem::outcome_unknown(unknown->why, unknown->timed_out);
+      problem.ledger_status = status;
+      co_return co_await give_problem(call, problem, led.attempt);
+    }
   }
   co_return co_await stream_execution(call, execution, led.attempt);
 }
@@ -149,14 +172,17 @@ Awaitable<Session::Then> Session::stream_execution(const CallState& call, Execut
   const auto& head = *execution.head();
   const bool chunked = !head.length && call.head.version == 11;
   const bool keep = call.head.keep_alive && (head.length || chunked) && !proxy_.draining;
+  const bool doubt = verdict_of(head.status, head.headers, *call.to->policy) == Verdict::in_doubt;
   proxy_.metrics.count(CallStatus::executed);
 
   out_.clear();
   append_status_line(out_, head.status, head.reason);
-  for (const auto& [name, value] : head.headers) append_field(out_, name, value);
+  for (const auto& [name, value] : head.headers)
+    if (!doubt || !is_retry_field(name)) append_field(out_, name, value);
   if (head.length) append_field(out_, "Content-Length", *head.length);
   if (chunked) append_field(out_, "Transfer-Encoding", "chunked");
-  append_ledger_fields(out_, {CallStatus::executed, call.key, call.route(), attempt});
+  append_ledger_fields(out_, {CallStatus::executed, call.record, call.route(), attempt});
+  if (doubt) append_doubt(out_);
   append_via(out_, {}, 11, proxy_.via);
   append_connection(out_, call.head.version, keep);
   out_ += "\r\n";

@@ -13,6 +13,8 @@ inline void add_to(Counts& counts, const Counts& more) {
   counts.executed += more.executed;
   counts.replayed += more.replayed;
   counts.joined += more.joined;
+  counts.unsent += more.unsent;
+  counts.mismatched += more.mismatched;
 }
 
 // What the store adds to `Replace::next`.
@@ -27,6 +29,10 @@ inline Stamp stamp_for(const Replace& write, std::uint64_t version, const Counts
   Stamp stamp{version, next.claim_version ? next.claim_version : version,
               next.generation ? next.generation : version, write.reset_counts ? Counts{} : stored};
   add_to(stamp.counts, write.add);
+  if (write.unsent && stamp.counts.executed > 0) {
+    --stamp.counts.executed;
+    ++stamp.counts.unsent;
+  }
   return stamp;
 }
 

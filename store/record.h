@@ -46,10 +46,16 @@ struct StoredRequest {
 };
 using StoredRequestPtr = std::shared_ptr<const StoredRequest>;
 
-// How often the key was asked for, and what came of it. blocked = attempts - executed.
+// How often the key was asked for, and what came of it. An execution counts as executed from its
+// claim on; one of which no byte left becomes unsent once that is known.
 struct Counts {
   std::uint64_t attempts = 0, executed = 0, replayed = 0, joined = 0;
-  std::uint64_t blocked() const { return attempts > executed ? attempts - executed : 0; }
+  std::uint64_t unsent = 0;
+  std::uint64_t mismatched = 0;  // other calls under the same explicit key: no attempts of this one
+  std::uint64_t blocked() const {
+    const auto sendings = executed + unsent;
+    return attempts > sendings ? attempts - sendings : 0;
+  }
 };
 
 constexpr std::size_t history_max = 32;  // entries kept, the latest
@@ -75,6 +81,10 @@ struct Record {
   std::string route;  // empty: no route named the call
   std::string method, url;
   std::string agent, run;  // of the first caller
+  // What people see of the call: the route's `label:` as it read for it, and the text of an
+  // explicit key (empty where the fingerprint is the key). Cut to label_max and key_text_max bytes.
+  std::string label, key_text;
+  std::uint64_t scope = 0;  // whose call it is: Identity::scope
   Digest fingerprint{};
   KeySource key_source = KeySource::fingerprint;
 

@@ -160,8 +160,7 @@ tl::expected<void, StoreError> SqliteStore::start(const SqliteOptions& options) 
   auto maker = connect(path_, options);
   if (!maker) return tl::unexpected(maker.error());
   const auto in_use = [&] {
-    Tables tables(**maker);
-    const auto instances = tables.instances();
+    const auto instances = sqlite::read_instances(**maker);
     return std::any_of(instances.begin(), instances.end(),
                        [&](const auto& each) { return is_alive(each, *locks_, clock_()); });
   };

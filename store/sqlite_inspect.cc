@@ -90,17 +90,19 @@ tl::expected<std::vector<RouteStats>, StoreError> Inspector::stats() {
     std::vector<RouteStats> all;
     Statement select(tables.db(),
                      "SELECT route, sum(attempts), sum(executed), sum(replayed), sum(joined), "
-                     "count(*), sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3) "
+                     "sum(unsent), sum(mismatched), count(*), sum(state = 0), sum(state = 1), "
+                     "sum(state = 2), sum(state = 3) "
                      "FROM records GROUP BY route ORDER BY route");
     while (select.step()) {
       RouteStats route;
       route.route = select.text(0);
-      route.counts = {select.natural(1), select.natural(2), select.natural(3), select.natural(4)};
-      route.records = select.natural(5);
-      route.in_flight = select.natural(6);
-      route.completed = select.natural(7);
-      route.released = select.natural(8);
-      route.in_doubt = select.natural(9);
+      route.counts = {select.natural(1), select.natural(2), select.natural(3),
+                      select.natural(4), select.natural(5), select.natural(6)};
+      route.records = select.natural(7);
+      route.in_flight = select.natural(8);
+      route.completed = select.natural(9);
+      route.released = select.natural(10);
+      route.in_doubt = select.natural(11);
       all.push_back(std::move(route));
     }
     return all;

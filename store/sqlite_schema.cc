@@ -101,6 +101,16 @@ void add_v2(Connection& db) {
   db.exec("ALTER TABLE requests ADD COLUMN probe TEXT NOT NULL DEFAULT ''");
 }
 
+// What people see of a call, and counts that were not kept apart before: what was executed until
+// now stays so.
+void add_v3(Connection& db) {
+  db.exec("ALTER TABLE records ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0");
+  db.exec("ALTER TABLE records ADD COLUMN mismatched INTEGER NOT NULL DEFAULT 0");
+  db.exec("ALTER TABLE records ADD COLUMN label TEXT NOT NULL DEFAULT ''");
+  db.exec("ALTER TABLE records ADD COLUMN key_text TEXT NOT NULL DEFAULT ''");
+  db.exec("ALTER TABLE records ADD COLUMN scope INTEGER NOT NULL DEFAULT 0");
+}
+
 struct Identity {
   std::int64_t application = 0, version = 0, tables = 0;
   bool empty() const { return application == 0 && version == 0 && tables == 0; }
@@ -169,7 +179,7 @@ void migrate(Connection& db, std::span<const Migration> steps) {
 }  // namespace
 
 std::span<const Migration> migrations() {
-  static constexpr Migration all[] = {create_v1, add_v2};
+  static constexpr Migration all[] = {create_v1, add_v2, add_v3};
   return all;
 }
 

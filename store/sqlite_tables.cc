@@ -18,15 +18,19 @@ constexpr const char* insert_record =
     "INSERT INTO records (seq, id, state, version, claim_version, generation, attempts, executed, "
     "replayed, joined, effects, tainted, key_source, created_at, updated_at, expires_at, ttl, "
     "first_sent_at, ownerless_at, owner, route, method, url, agent, run, fingerprint, history, "
-    "closed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
+    "closed_at, unsent, mismatched, label, key_text, scope) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+    "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
     "?17, ?18, ?19, "
-    "?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28) ON CONFLICT (id) DO NOTHING";
+    "?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33) ON CONFLICT (id) DO "
+    "NOTHING";
 constexpr const char* update_record =
     "UPDATE records SET state = ?3, version = ?4, claim_version = ?5, generation = ?6, "
     "attempts = ?7, executed = ?8, replayed = ?9, joined = ?10, effects = ?11, tainted = ?12, "
     "key_source = ?13, created_at = ?14, updated_at = ?15, expires_at = ?16, ttl = ?17, "
     "first_sent_at = ?18, ownerless_at = ?19, owner = ?20, route = ?21, method = ?22, url = ?23, "
-    "agent = ?24, run = ?25, fingerprint = ?26, history = ?27, closed_at = ?28 WHERE seq = ?1";
+    "agent = ?24, run = ?25, fingerprint = ?26, history = ?27, closed_at = ?28, unsent = ?29, "
+    "mismatched = ?30, label = ?31, key_text = ?32, "
+    "scope = ?33 WHERE seq = ?1";
 
 // What settling a call adds to its row: a line of history, and a time. A claim keeps room for it,
 // so that the row can be written where it stands; one that grows makes its full page split.
@@ -50,6 +54,9 @@ void bind_record(Statement& s, std::int64_t seq, const Digest& id, const Record&
   s.bind(24, std::string_view(next.agent)).bind(25, std::string_view(next.run));
   s.bind(26, next.fingerprint).bind(27, std::string_view(history));
   next.closed_at ? s.bind(28, ms(*next.closed_at)) : s.bind_null(28);
+  s.bind(29, stamp.counts.unsent).bind(30, stamp.counts.mismatched);
+  s.bind(31, std::string_view(next.label)).bind(32, std::string_view(next.key_text));
+  s.bind(33, static_cast<std::int64_t>(next.scope));
 }
 
 // Columns of select_records().
@@ -81,6 +88,11 @@ enum Column : int {
   c_fingerprint,
   c_history,
   c_closed_at,
+  c_unsent,
+  c_mismatched,
+  c_label,
+  c_key_text,
+  c_scope,
   c_answer_status,
   c_answer_reason,
   c_answer_headers,
@@ -94,6 +106,15 @@ enum Column : int {
   c_request_probe,
   c_seq,
 };
+
+constexpr const char* select_instances = "SELECT name, slot, lease_until FROM instances";
+
+std::vector<Tables::Instance> rows_of(Statement& instances) {
+  std::vector<Tables::Instance> found;
+  while (instances.step())
+    found.push_back({instances.text(0), instances.integer(1), instant(instances.integer(2))});
+  return found;
+}
 
 Digest digest(std::string_view bytes) {
   Digest digest{};
@@ -127,6 +148,7 @@ std::string select_records(bool bodies) {
       "SELECT id, state, version, claim_version, generation, attempts, executed, replayed, joined, "
       "effects, tainted, key_source, created_at, updated_at, expires_at, ttl, first_sent_at, "
       "ownerless_at, owner, route, method, url, agent, run, fingerprint, history, closed_at, "
+      "unsent, mismatched, label, key_text, scope, "
       "answers.status, answers.reason, answers.headers, answers.body_stored, answers.received_at, ";
   columns += bodies ? "answers.body, requests.target, requests.content_type, "
                       "requests.content_encoding, requests.body, requests.probe, "
@@ -144,7 +166,7 @@ Record read_record(const Statement& row) {
   record.claim_version = row.natural(c_claim_version);
   record.generation = row.natural(c_generation);
   record.counts = {row.natural(c_attempts), row.natural(c_executed), row.natural(c_replayed),
-                   row.natural(c_joined)};
+                   row.natural(c_joined),   row.natural(c_unsent),   row.natural(c_mismatched)};
   record.effects = static_cast<std::uint32_t>(row.natural(c_effects));
   record.tainted = row.integer(c_tainted) != 0;
   record.key_source = static_cast<KeySource>(row.integer(c_key_source));
@@ -160,6 +182,9 @@ Record read_record(const Statement& row) {
   record.url = row.text(c_url);
   record.agent = row.text(c_agent);
   record.run = row.text(c_run);
+  record.label = row.text(c_label);
+  record.key_text = row.text(c_key_text);
+  record.scope = static_cast<std::uint64_t>(row.integer(c_scope));
   record.fingerprint = digest(row.bytes(c_fingerprint));
   if (!row.is_null(c_closed_at)) record.closed_at = instant(row.integer(c_closed_at));
   record.history = codec::decode_history(row.bytes(c_history));
@@ -179,15 +204,18 @@ Tables::Tables(Connection& db)
       find_seq_(db, select_records(true) +
                         "FROM records LEFT JOIN answers USING (seq) "
                         "LEFT JOIN requests USING (seq) WHERE records.seq = ?1"),
-      locate_(db,
-              "SELECT seq, version, attempts, executed, replayed, joined, state FROM records "
-              "WHERE id = ?1"),
+      locate_(
+          db,
+          "SELECT seq, version, state, attempts, executed, replayed, joined, unsent, mismatched "
+          "FROM records "
+          "WHERE id = ?1"),
       insert_(db, insert_record),
       update_(db, update_record),
       delete_(db, "DELETE FROM records WHERE seq = ?1"),
       add_counts_(db,
                   "UPDATE records SET attempts = attempts + ?2, executed = executed + ?3, "
-                  "replayed = replayed + ?4, joined = joined + ?5 WHERE id = ?1"),
+                  "replayed = replayed + ?4, joined = joined + ?5, unsent = unsent + ?6, "
+                  "mismatched = mismatched + ?7 WHERE id = ?1"),
       expired_(db,
                "SELECT seq FROM records WHERE expires_at IS NOT NULL AND expires_at <= ?1 "
                "AND state <> 0 ORDER BY expires_at LIMIT ?2"),
@@ -205,7 +233,7 @@ Tables::Tables(Connection& db)
       version_(db, "SELECT version FROM meta WHERE one = 1"),
       set_version_(db, "UPDATE meta SET version = ?1 WHERE one = 1"),
       instance_(db, "SELECT name, slot, lease_until FROM instances WHERE name = ?1"),
-      instances_(db, "SELECT name, slot, lease_until FROM instances"),
+      instances_(db, select_instances),
       add_instance_(db,
                     "INSERT INTO instances (name, slot, lease_until, started_at, pid) "
                     "VALUES (?1, ?2, ?3, ?4, ?5)"),
@@ -235,8 +263,9 @@ std::optional<Tables::Place> Tables::locate(const Digest& id) {
   const auto& row = locate_;
   return Place{row.integer(0),
                row.natural(1),
-               {row.natural(2), row.natural(3), row.natural(4), row.natural(5)},
-               static_cast<State>(row.integer(6))};
+               {row.natural(3), row.natural(4), row.natural(5), row.natural(6), row.natural(7),
+                row.natural(8)},
+               static_cast<State>(row.integer(2))};
 }
 
 bool Tables::insert(const Digest& id, const Record& next, const Stamp& stamp) {
@@ -289,7 +318,7 @@ void Tables::remove(std::int64_t seq) {
 
 void Tables::add_counts(const Digest& id, const Counts& add) {
   add_counts_.bind(1, id).bind(2, add.attempts).bind(3, add.executed).bind(4, add.replayed);
-  add_counts_.bind(5, add.joined).run();
+  add_counts_.bind(5, add.joined).bind(6, add.unsent).bind(7, add.mismatched).run();
 }
 
 std::vector<std::int64_t> Tables::expired(Instant now, std::size_t limit) {
@@ -332,10 +361,12 @@ std::optional<Tables::Instance> Tables::instance(const std::string& name) {
 
 std::vector<Tables::Instance> Tables::instances() {
   Resetting guard(instances_);
-  std::vector<Instance> found;
-  while (instances_.step())
-    found.push_back({instances_.text(0), instances_.integer(1), instant(instances_.integer(2))});
-  return found;
+  return rows_of(instances_);
+}
+
+std::vector<Tables::Instance> read_instances(Connection& db) {
+  Statement select(db, select_instances);
+  return rows_of(select);
 }
 
 void Tables::add_instance(const Instance& added, Instant started_at) {

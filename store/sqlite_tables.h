@@ -90,6 +90,9 @@ std::string select_records(bool bodies);
 Record read_record(const Statement& row);
 std::uint64_t read_seq(const Statement& row);
 
+// Of a file of any version, whose other tables may not be as Tables has them.
+std::vector<Tables::Instance> read_instances(Connection& db);
+
 // Lease and OS lock stand.
 bool is_alive(const Tables::Instance& instance, const OwnerLocks& locks, Instant now);
 // What is there now, with its owner's life.

@@ -45,6 +45,8 @@ struct Replace {
   MaybeRecord next;
   Counts add;
   bool reset_counts = false;
+  // Of the execution that the claim counted no byte left: one executed becomes unsent.
+  bool unsent = false;
 };
 
 struct Replaced {

@@ -20,6 +20,7 @@ routes:
   - { name: refuse, match: "POST https://a.example/refuse", on_in_flight: refuse }
   - { name: keyed, match: "POST https://a.example/keyed", key: "o-${body:/id}" }
   - { name: square, match: "POST https://a.example/square", upstream_key: "body:/idempotency_key" }
+  - { name: told, match: "POST https://a.example/told", label: "to ${body:/to}" }
   - { name: llm, match: "POST https://a.example/llm", policy: pass }
 )";
 
@@ -35,6 +36,10 @@ struct World {
   Json ask(const std::string& url, const std::string& body = "{}", Headers headers = {}) const {
     headers.emplace_back("Content-Type", "application/json");
     return ask({"POST", url, std::move(headers), body, "", ""});
+  }
+  // Without a look into the store.
+  Json outside(const std::string& url) const {
+    return *explain(config, *store, {"POST", url, {}, "{}", "", ""}, nullptr, false);
   }
   std::string would(const std::string& url) const { return ask(url)["would"]; }
 
@@ -52,6 +57,31 @@ struct World {
 };
 
 }  // namespace
+
+TEST_CASE("explain says what people will see of the call, and no state without the store") {
+  World world;
+  CHECK(world.ask("https://a.example/told", R"({"to":"ann"})")["label"] == "to ann");
+  CHECK(world.ask("https://a.example/told")["label"] == "to -");
+  CHECK(world.ask("https://a.example/keyed", R"({"id":"7"})")["label"].is_null());
+  for (const auto* url : {"https://a.example/told", "https://a.example/llm"}) {
+    CHECK(world.ask(url).contains("would"));
+    CHECK_FALSE(world.outside(url).contains("would"));
+  }
+}
+
+TEST_CASE("a record's id given back as a key would be refused") {
+  World world;
+  const auto* const url = "https://a.example/twice";
+  const auto id = world.ask(url)["key"].get<std::string>();
+  CHECK(world.ask(url, "{}", {{"Ledger-Key", id}})["would"] == "execute");
+  auto write = claim(*from_hex(id), world.store->now());
+  const std::vector<HeaderView> none;
+  const auto at = parse_url(url);
+  write.next->scope =
+      identify({"POST", &*at, none, "", "", ""}, {}, "", {}, world.store->secret())->scope;
+  swapped(test::replace_now(*world.store, write));
+  CHECK(world.ask(url, "{}", {{"Ledger-Key", id}})["would"] == "bad-request");
+}
 
 TEST_CASE("a call that nobody made would be executed") {
   World world;

@@ -13,7 +13,7 @@ Record record() {
   auto r = *claim(id_of(1), Instant(milliseconds(1'700'000'000'123))).next;
   r.id = id_of(1);
   r.version = 4;
-  r.counts = {5, 1, 3, 1};
+  r.counts = {5, 1, 3, 1, 1, 9};
   r.state = State::completed;
   r.expires_at = r.created_at + std::chrono::hours(24);
   r.answer = answer_of("0123456789", r.created_at);
@@ -36,13 +36,17 @@ TEST_CASE("times are RFC 3339 in UTC with milliseconds") {
 
 TEST_CASE("a record has the contract's fields, in its order") {
   const auto j = record_json(record(), false);
-  CHECK(names(j) == std::vector<std::string>{"id", "route", "method", "url", "state", "version",
-                                             "attempts", "executed", "replayed", "joined",
-                                             "blocked", "agent", "run", "created_at", "updated_at",
-                                             "expires_at", "status", "fingerprint", "key_source"});
+  CHECK(names(j) == std::vector<std::string>{"id",          "label",      "key",        "route",
+                                             "method",      "url",        "state",      "version",
+                                             "attempts",    "executed",   "unsent",     "replayed",
+                                             "joined",      "blocked",    "agent",      "run",
+                                             "created_at",  "updated_at", "expires_at", "status",
+                                             "fingerprint", "key_source"});
   CHECK(j["id"] == to_hex(id_of(1)));
   CHECK(j["state"] == "completed");
-  CHECK(j["blocked"] == 4);
+  CHECK(j["blocked"] == 3);
+  CHECK(j["label"] == "order 7 of Zo\u00eb");
+  CHECK(j["key"] == "order-7");
   CHECK(j["status"] == 200);
   CHECK(j["expires_at"] == "2023-11-15T22:13:20.123Z");
   CHECK(j["key_source"] == "fingerprint");
@@ -50,11 +54,12 @@ TEST_CASE("a record has the contract's fields, in its order") {
 
 TEST_CASE("what is not there is null") {
   auto r = record();
-  r.route = r.agent = r.run = "";
+  r.route = r.agent = r.run = r.label = r.key_text = "";
   r.expires_at.reset();
   r.answer = nullptr;
   const auto j = record_json(r, true);
-  for (const auto* name : {"route", "agent", "run", "expires_at", "status", "answer"})
+  for (const auto* name :
+       {"label", "key", "route", "agent", "run", "expires_at", "status", "answer"})
     CHECK_MESSAGE(j[name].is_null(), name);
 }
 
@@ -91,21 +96,23 @@ TEST_CASE("bytes that are not UTF-8 are replaced, not thrown at") {
 TEST_CASE("statistics: routes, and totals that add up") {
   RouteStats a, b;
   a.route = "charge_card";
-  a.counts = {10, 4, 5, 1};
+  a.counts = {10, 3, 5, 1, 1, 2};
   a.in_doubt = 1;
   a.records = 4;
   b.counts = {5, 5, 0, 0};
   b.records = 5;
   const auto j = stats_json({a, b});
   CHECK(j["totals"]["attempts"] == 15);
-  CHECK(j["totals"]["executed"] == 9);
+  CHECK(j["totals"]["executed"] == 8);
+  CHECK(j["totals"]["unsent"] == 1);
+  CHECK(j["totals"]["mismatched"] == 2);
   CHECK(j["totals"]["blocked"] == 6);
   CHECK(j["totals"]["in_doubt"] == 1);
   CHECK(j["totals"]["records"] == 9);
   CHECK(j["totals"]["duplicate_rate"] == 0.4);
-  CHECK(names(j["routes"][0]) == std::vector<std::string>{"route", "attempts", "executed",
-                                                          "blocked", "replayed", "joined",
-                                                          "in_doubt", "duplicate_rate"});
+  CHECK(names(j["routes"][0]) ==
+        std::vector<std::string>{"route", "attempts", "executed", "unsent", "blocked", "replayed",
+                                 "joined", "mismatched", "in_doubt", "duplicate_rate"});
   CHECK(j["routes"][0]["duplicate_rate"] == 0.6);
   CHECK(j["routes"][1]["route"].is_null());
   CHECK(stats_json({})["totals"]["duplicate_rate"] == 0);

@@ -16,19 +16,19 @@ std::unique_ptr<Store> memory() { return std::move(*open_store("memory:", true, 
 TEST_CASE("an in-doubt record is settled as executed, with or without an answer") {
   const auto store = memory();
   const auto doubt = put_in_doubt(*store, 1);
-  const auto done = resolve_record(*store, doubt.id, true, answer_of("given", store->now()));
+  const auto done = resolve_record(*store, doubt.id, {true, answer_of("given", store->now())});
   REQUIRE(done.has_value());
   CHECK(done->state == State::completed);
   CHECK(done->version > doubt.version);
   CHECK(done->answer->body == "given");
   CHECK(done->expires_at.has_value());
   CHECK(done->history.back().event == "resolved");
-  CHECK_FALSE(resolve_record(*store, put_in_doubt(*store, 2).id, true, nullptr)->answer);
+  CHECK_FALSE(resolve_record(*store, put_in_doubt(*store, 2).id, {true, nullptr})->answer);
 }
 
 TEST_CASE("an in-doubt record is settled as not executed: its next call is sent") {
   const auto store = memory();
-  const auto done = resolve_record(*store, put_in_doubt(*store, 1).id, false, nullptr);
+  const auto done = resolve_record(*store, put_in_doubt(*store, 1).id, {false, nullptr});
   REQUIRE(done.has_value());
   CHECK(done->state == State::released);
   CHECK(done->effects == 0);
@@ -36,9 +36,9 @@ TEST_CASE("an in-doubt record is settled as not executed: its next call is sent"
 
 TEST_CASE("only what is in doubt can be settled") {
   const auto store = memory();
-  CHECK(resolve_record(*store, id_of(9), true, nullptr).error().kind == Kind::not_found);
+  CHECK(resolve_record(*store, id_of(9), {true, nullptr}).error().kind == Kind::not_found);
   for (const auto& record : {put_in_flight(*store, 1), put_completed(*store, 2)}) {
-    const auto settled = resolve_record(*store, record.id, true, nullptr);
+    const auto settled = resolve_record(*store, record.id, {true, nullptr});
     REQUIRE_FALSE(settled.has_value());
     CHECK(settled.error().kind == Kind::conflict);
     CHECK(ledger::load_now(*store, record.id)->record->version == record.version);
@@ -63,8 +63,9 @@ TEST_CASE("who comes between is seen") {
   const auto doubt = put_in_doubt(*store, 1);
   FaultyStore held(*store);
   held.on_replace(1, Fault::hold_before);
-  auto resolving = std::async(std::launch::async,
-                              [&] { return resolve_record(held, doubt.id, false, nullptr); });
+  auto resolving = std::async(std::launch::async, [&] {
+    return resolve_record(held, doubt.id, {false, nullptr});
+  });
   while (held.held() == 0) std::this_thread::yield();
   swapped(test::replace_now(*store, settle(doubt, "late", store->now())));
   held.release();
@@ -79,7 +80,7 @@ TEST_CASE("a store that fails says so") {
   const auto doubt = put_in_doubt(*store, 1);
   FaultyStore faulty(*store);
   faulty.on_replace(1, Fault::fail);
-  CHECK(resolve_record(faulty, doubt.id, true, nullptr).error().kind == Kind::store);
+  CHECK(resolve_record(faulty, doubt.id, {true, nullptr}).error().kind == Kind::store);
   faulty.on_load(2, Fault::fail);
   CHECK(delete_record(faulty, doubt.id).error().kind == Kind::store);
 }
@@ -89,7 +90,7 @@ TEST_CASE("what a lost owner left in flight is settled and forgotten as what is 
   const auto lost = put_in_flight(*store, 1), other = put_in_flight(*store, 2);
   store->leave_instance(lost.owner);
   store->leave_instance(other.owner);
-  const auto done = resolve_record(*store, lost.id, true, nullptr);
+  const auto done = resolve_record(*store, lost.id, {true, nullptr});
   REQUIRE(done.has_value());
   CHECK(done->state == State::completed);
   CHECK(done->effects == 1);

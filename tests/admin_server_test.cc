@@ -120,7 +120,7 @@ TEST_CASE("explain over HTTP") {
 
 TEST_CASE("unknown paths and wrong methods") {
   Endpoints admin;
-  for (const auto* path : {"/", "/nope", "/api/events", "/api/records/"})
+  for (const auto* path : {"/nope", "/api/events", "/api/records/"})
     CHECK_MESSAGE(admin.status("GET", path) == 404, path);
   const auto wrong = admin.ask("POST", "/api/stats", {}, "{}");
   CHECK(wrong.status == 405);
@@ -172,6 +172,113 @@ TEST_CASE("beyond loopback the token protects, and a page's origin is its host")
   CHECK(admin.ask("GET", "/metrics")["WWW-Authenticate"] == "Bearer");
   CHECK(admin.status("GET", "/healthz") == 200);
   CHECK(admin.status("GET", "/readyz") == 200);
+}
+
+TEST_CASE("what changes something asks for a token everywhere; looking does not") {
+  Endpoints admin;
+  const auto doubt = put_in_doubt(admin.store(), 1), done = put_completed(admin.store(), 2);
+  const auto file = admin.config.state_dir + "/admin-token";
+  const auto token = *admin_token(admin.config);
+  for (const auto& shown : {std::string(), std::string("Bearer "), "Bearer " + std::string(64, '0'),
+                            "Bearer " + token.substr(1), "Basic " + token}) {
+    CAPTURE(shown);
+    const Headers as{{"Host", admin.address()}, {"Authorization", shown}};
+    const auto refused = admin.ask("POST", path_of(doubt) + "/resolve", as, settle_it);
+    CHECK(refused.status == 401);
+    CHECK(refused["WWW-Authenticate"] == "Bearer");
+    CHECK(refused.json()["type"] == "urn:ledger:token-required");
+    const auto detail = refused.json()["detail"].get<std::string>();
+    CHECK(detail.find(file) != std::string::npos);
+    CHECK(detail.find(token) == std::string::npos);
+    CHECK(admin.status("DELETE", path_of(done), as) == 401);
+  }
+  CHECK(test::load_now(admin.store(), doubt.id)->record->state == State::in_doubt);
+  CHECK(admin.status("GET", path_of(done)) == 200);
+  CHECK(admin.status("GET", "/api/stats") == 200);
+  CHECK(admin.ask("POST", path_of(doubt) + "/resolve", {}, settle_it).status == 200);
+  CHECK(admin.status("DELETE", path_of(done)) == 204);
+}
+
+TEST_CASE("the token is made once, for this user alone, and one that others can read is no token") {
+  Endpoints admin;
+  const auto file = admin.config.state_dir + "/admin-token";
+  const auto mode = [&] { return std::filesystem::status(file).permissions(); };
+  using std::filesystem::perms;
+  CHECK(mode() == (perms::owner_read | perms::owner_write));
+  const auto token = admin_token(admin.config);
+  REQUIRE(token.has_value());
+  CHECK(from_hex(*token).has_value());
+  CHECK(admin_token(admin.config) == token);
+  Endpoints other;
+  CHECK(other.status("DELETE", "/api/records/" + to_hex(id_of(1)),
+                     {{"Host", other.address()}, {"Authorization", "Bearer " + *token}}) == 401);  // no Host
+
+  std::filesystem::permissions(file, perms::group_read, std::filesystem::perm_options::add);
+  CHECK(admin_token(admin.config).error().find(file) == 0);
+  const auto refused =
+      admin.ask("DELETE", "/api/records/" + to_hex(id_of(1)),
+                {{"Host", admin.address()}, {"Authorization", "Bearer " + *token}});
+  CHECK(refused.status == 401);
+  CHECK(refused.json()["detail"].get<std::string>().find("remove it") != std::string::npos);
+
+  std::filesystem::remove(file);
+  CHECK(admin_token(admin.config) != token);
+  std::filesystem::remove(file);
+  std::filesystem::create_symlink(admin.state.file("elsewhere"), file);
+  CHECK_FALSE(admin_token(admin.config).has_value());
+}
+
+TEST_CASE("`reads: token` asks who looks, too") {
+  Endpoints admin(R"(admin: { listen: "127.0.0.1:9090", reads: token })");
+  const Headers as{{"Host", admin.address()},
+                   {"Authorization", "Bearer " + *admin_token(admin.config)}};
+  for (const auto* path : {"/", "/metrics", "/api/stats", "/api/records"}) {
+    CHECK_MESSAGE(admin.status("GET", path) == 401, path);
+    CHECK_MESSAGE(admin.status("GET", path, as) == 200, path);
+  }
+  CHECK(admin.status("POST", "/api/explain", {{"Host", admin.address()}, {"Authorization", ""}}) ==
+        401);
+  CHECK(admin.status("GET", "/healthz") == 200);
+  CHECK(admin.status("GET", "/readyz") == 200);
+}
+
+TEST_CASE("explain tells what the store holds only to who shows the token") {
+  Endpoints admin;
+  const std::string call = R"({"method":"POST","url":"https://a.example/x","body":{"a":1}})";
+  const Headers nobody{{"Host", admin.address()}, {"Authorization", ""}};
+  const auto told = admin.ask("POST", "/api/explain", nobody, call);
+  CHECK(told.status == 200);
+  CHECK_FALSE(told.json().contains("would"));
+  CHECK(told.json()["canonical"] == R"({"a":1e0})");
+  CHECK(told.json()["key"] == admin.ask("POST", "/api/explain", {}, call).json()["key"]);
+}
+
+TEST_CASE("who settled it stands in the history") {
+  Endpoints admin;
+  const auto settle_by = [&](std::uint64_t n, Headers headers, const std::string& body) {
+    headers.emplace(headers.begin(), "Host", admin.address());
+    const auto doubt = put_in_doubt(admin.store(), n);
+    const auto settled = admin.ask("POST", path_of(doubt) + "/resolve", headers, body).json();
+    return settled["history"].back()["detail"].get<std::string>();
+  };
+  CHECK(settle_by(1, {}, R"({"verdict":"executed","by":"ann"})") == "executed, by ann");
+  CHECK(settle_by(2, {{"Ledger-By", "bob"}}, R"({"verdict":"not_executed"})") ==
+        "not executed, by bob");
+  CHECK(settle_by(3, {}, R"({"verdict":"executed"})") == "executed, by the admin API");
+  CHECK(settle_by(4, {}, R"({"verdict":"executed","by":"a\nb)" + std::string(300, 'x') + "\"}") ==
+        "executed, by a b" + std::string(94, 'x') + "\u2026");
+}
+
+TEST_CASE("the front page says what there is, without a promise") {
+  Endpoints admin;
+  const auto page = admin.ask("GET", "/");
+  CHECK(page.status == 200);
+  CHECK(page["Content-Type"] == "text/plain; charset=utf-8");
+  for (const auto* path : {"/healthz", "/readyz", "/metrics", "/ca.pem", "/api/stats",
+                           "/api/records", "/api/explain", "/resolve", "admin-token"})
+    CHECK_MESSAGE(page.body.find(path) != std::string::npos, path);
+  CHECK(page.body.find(*admin_token(admin.config)) == std::string::npos);
+  CHECK(admin.ask("POST", "/", {}, "x").status == 405);
 }
 
 TEST_CASE("a connection serves one request after another; HEAD has no body") {

@@ -11,6 +11,7 @@
 
 #include "admin/admin.h"
 #include "admin/json.h"
+#include "config/admin_token.h"
 #include "tests/store_support.h"
 
 namespace ledger::test {
@@ -69,6 +70,7 @@ inline Config admin_config(const std::string& yaml) {
 struct Endpoints {
   explicit Endpoints(const std::string& yaml = "", Store* other = nullptr)
       : config(admin_config(yaml)), own(*open_store("memory:", true, true)) {
+    config.state_dir = state.file("state");
     auto started = AdminServer::start(config, other ? *other : *own, metrics);
     REQUIRE_MESSAGE(started.has_value(), started.error());
     server = std::move(*started);
@@ -77,12 +79,17 @@ struct Endpoints {
   Store& store() { return *own; }
   std::string address() const { return server->address(); }
 
-  // A whole request; Host is the endpoint's own unless `headers` has one.
+  // A whole request; Host is the endpoint's own unless `headers` has one first. What may change
+  // something shows the token, unless `headers` says what to show.
   std::string request(const std::string& method, const std::string& target, Headers headers = {},
                       const std::string& body = "") const {
     std::string out = method + " " + target + " HTTP/1.1\r\n";
     if (headers.empty() || headers.front().first != "Host")
       headers.emplace(headers.begin(), "Host", address());
+    const bool shows = std::any_of(headers.begin(), headers.end(),
+                                   [](const auto& h) { return h.first == "Authorization"; });
+    if (method != "GET" && method != "HEAD" && !shows)
+      headers.emplace_back("Authorization", "Bearer " + *admin_token(config));
     if (!body.empty()) headers.emplace_back("Content-Length", std::to_string(body.size()));
     for (const auto& [name, value] : headers) out += name + ": " + value + "\r\n";
     return out + "\r\n" + body;
@@ -97,6 +104,7 @@ struct Endpoints {
     return ask(method, target, std::move(headers)).status;
   }
 
+  TempFolder state;
   Config config;
   std::unique_ptr<Store> own;
   Metrics metrics;

@@ -210,7 +210,7 @@ TEST_CASE("a bad value is refused with what is accepted") {
 
 TEST_CASE("a variable that is not set is named, at its place") {
   refused("auth:\n  token: ${LEDGER_TOKEN}", "2:10", "`LEDGER_TOKEN` is not set");
-  route_refused("wait: ${header:X}", "3:11", "only `key` can hold");
+  route_refused("wait: ${header:X}", "3:11", "only `key` and `label` can hold");
 }
 
 TEST_CASE("outcomes cannot say two things of one status") {
@@ -228,6 +228,15 @@ TEST_CASE("a key must name parts that the call can have, and must vary") {
   route_refused("key: \"${body:no-slash}\"", "3:10", "`key`");
   refused("defaults: {key: \"${path:id}\"}", "1:17", "belongs in a route");
   CHECK(errors("routes: [{match: \"POST /{id}\", key: \"${path:id}\"}]").empty());
+}
+
+TEST_CASE("a label names parts that the call can have, and may stand without one") {
+  route_refused("label: \"${path:sid}\"", "3:12", "captures no `{sid}`");
+  route_refused("label: \"${cookie:x}\"", "3:12", "`label`");
+  refused("defaults: {label: \"${path:id}\"}", "1:19", "belongs in a route");
+  CHECK(errors("routes: [{match: \"POST /{id}\", label: \"${path:id}\"}]").empty());
+  CHECK(errors("routes: [{match: POST /x, label: a charge}]").empty());
+  CHECK(errors("defaults: {label: \"${body:/to}\"}").empty());
 }
 
 TEST_CASE("a route that passes has no use for the guard's keys") {

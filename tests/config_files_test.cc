@@ -170,7 +170,8 @@ TEST_CASE("ledger.yaml loads as it is, with no variable set") {
   CHECK(config->routes[1].name == "llm");
   CHECK_FALSE(config->routes[1].policy.guarded);
   CHECK(config->routes[2].name == "send_sms");
-  CHECK(config->routes[2].policy.max == 2);
+  CHECK(config->routes[2].policy.max == 1);
+  CHECK(config->routes[2].policy.identity.label != nullptr);
   const auto sms = *parse_url("https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json");
   CHECK(config->routes[2].pattern.match("POST", sms) == Captures{{"sid", "AC1"}});
 }

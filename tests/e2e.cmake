@@ -12,6 +12,7 @@ set(e2e_tests
   framing
   tunnel
   peers
+  told
   admin
   cli
   run

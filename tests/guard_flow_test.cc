@@ -181,10 +181,13 @@ TEST_CASE("another call under a key in flight is refused at once") {
   w.call(1, 2);
   w.run_to(1);
   CHECK(w.slug(0) == "key-reused");
-  CHECK(std::get<Refused>(w.admissions[0]).attempt == 2);
+  CHECK(std::get<Refused>(w.admissions[0]).attempt == 0);
   w.script.open = true;
   w.script.gate->notify();
   w.run_to(2);
+  CHECK(w.record().counts.mismatched == 1);
+  CHECK(w.record().counts.attempts == 1);
+  CHECK(w.record().counts.blocked() == 0);
 }
 
 TEST_CASE("nothing was sent: the record is released and the caller may retry") {
@@ -195,6 +198,43 @@ TEST_CASE("nothing was sent: the record is released and the caller may retry") {
   CHECK(w.script.sent == 0);
   CHECK(std::holds_alternative<NotSent>(*std::get<Led>(w.admissions[0]).execution->settled()));
   CHECK(w.record().state == State::released);
+  CHECK_FALSE(std::get<Led>(w.admissions[0]).execution->sent());
+  const auto counts = w.record().counts;
+  CHECK((counts.attempts == 1 && counts.executed == 0 && counts.unsent == 1));
+  CHECK(counts.blocked() == 0);
+}
+
+TEST_CASE("what was sent once and then could not be sent again counts as executed") {
+  World w;
+  w.policy.upstream_key = "Idempotency-Key";
+  w.script.start_error = "connection reset";
+  w.script.on_connect = [&w] {
+    if (w.script.sent == 1) w.script.connect_error = "connection refused";
+  };
+  w.call();
+  w.run_to(1);
+  CHECK(w.record().counts.executed == 1);
+  CHECK(w.record().counts.unsent == 0);
+}
+
+TEST_CASE("a key that is the id of a record of the same scope is found out, of another it is not") {
+  World w;
+  w.call();
+  w.run_to(1);
+  auto pasted = World::identity(9, 9);
+  pasted.key = to_hex(World::identity(1, 1).id);
+  std::optional<bool> same, other;
+  asio::co_spawn(
+      w.context,
+      [&]() -> Awaitable<> {
+        same = co_await w.guard->is_record_id(pasted);
+        pasted.scope = 1;
+        other = co_await w.guard->is_record_id(pasted);
+      },
+      asio::detached);
+  w.run();
+  CHECK(same == true);
+  CHECK(other == false);
 }
 
 TEST_CASE("a reset after the first byte, or a truncated body, is unknown and is held") {
@@ -382,6 +422,8 @@ TEST_CASE("repeats of a call that the store remembers are counted, and ask it no
   w.call(1, 2);
   w.run_to(5);
   CHECK(w.slug(4) == "key-reused");
+  CHECK(w.record().counts.attempts == 4);
+  CHECK(w.record().counts.mismatched == 1);
   CHECK(watched.replaces() == replaces);
   w.guard.reset();
 }

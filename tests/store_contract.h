@@ -158,6 +158,28 @@ inline void counts_move_by_add_alone(StoreHouse& house) {
   CHECK(counted->counts.attempts == 113);
 }
 
+inline void an_execution_that_never_left_is_counted_as_unsent(StoreHouse& house) {
+  Store& store = house.store();
+  auto record = swapped(replace_now(store, claim(id_of(1), house.clock.now())));
+  Replace release{id_of(1), record.version, record, {}, false};
+  release.unsent = true;
+  release.next->state = State::released;
+  record = swapped(replace_now(store, release));
+  count_now(store, {{id_of(1), {.attempts = 1, .mismatched = 3}}});
+  const auto counts = load_now(store, id_of(1))->record->counts;
+  CHECK(counts.attempts == 2);
+  CHECK(counts.executed == 0);
+  CHECK(counts.unsent == 1);
+  CHECK(counts.mismatched == 3);
+  CHECK(counts.blocked() == 1);
+  // Where nothing counts as executed, nothing moves.
+  Replace again{id_of(1), record.version, record, {}, true};
+  again.unsent = true;
+  record = swapped(replace_now(store, again));
+  CHECK(record.counts.executed == 0);
+  CHECK(record.counts.unsent == 0);
+}
+
 inline void counts_before_a_reset_or_delete_are_forgotten(StoreHouse& house) {
   Store& store = house.store();
   auto record = swapped(replace_now(store, claim(id_of(1), house.clock.now())));

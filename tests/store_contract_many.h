@@ -122,7 +122,7 @@ inline void stats_sum_by_route(StoreHouse& house) {
   Store& store = house.store();
   fill(house);
   swapped(replace_now(store, claim(id_of(20), house.clock.now())));
-  count_now(store, {{id_of(0), {4, 0, 3, 1}}});
+  count_now(store, {{id_of(0), {4, 0, 3, 1, 0, 2}}});
   const auto stats = store.stats();
   REQUIRE(stats);
   REQUIRE(stats->size() == 3);
@@ -137,6 +137,7 @@ inline void stats_sum_by_route(StoreHouse& house) {
   CHECK(a.counts.executed == 5);
   CHECK(a.counts.replayed == 3);
   CHECK(a.counts.joined == 1);
+  CHECK(a.counts.mismatched == 2);
   CHECK((*stats)[2].in_flight == 1);
 }
 
@@ -280,6 +281,8 @@ inline const std::vector<ContractCase>& store_contract() {
       {"a conflict tells what is there", a_conflict_tells_what_is_there_and_writes_nothing},
       {"given claim and generation are kept", given_claim_and_generation_are_kept},
       {"counts move by add alone", counts_move_by_add_alone},
+      {"an execution that never left counts as unsent",
+       an_execution_that_never_left_is_counted_as_unsent},
       {"counts before a reset are forgotten", counts_before_a_reset_or_delete_are_forgotten},
       {"deleted records leave no version", deleted_records_leave_no_version_behind},
       {"history keeps the latest", history_keeps_the_latest},

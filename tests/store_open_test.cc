@@ -246,6 +246,40 @@ TEST_CASE("an older store is brought up to date, once, with its records") {
   check_says(refusal(folder.file()), {"newer ledger"});
 }
 
+// A file as it was before labels and counts of what never left: its records keep all they had.
+TEST_CASE("a store of before labels is brought up to date with its records as they were") {
+  TempFolder folder;
+  const auto steps = sqlite::migrations();
+  REQUIRE(bring_up(folder.file(), {steps[0], steps[1]}));
+  sql(folder.file(),
+      "INSERT INTO records VALUES (1, randomblob(32), 3, 7, 6, 6, 5, 2, 1, 0, 1, 0, 2, 1000, 2000, "
+      "NULL, 60000, 1000, 3000, 'gone', 'pay', 'POST', 'http://h/', 'bot', 'r1', randomblob(32), "
+      "'2000' || char(9) || 'in_doubt' || char(9) || 'reset' || char(10), 2500)");
+  sql(folder.file(), "INSERT INTO answers VALUES (1, 500, 2000, 1, 'no', '', x'626f6479')");
+  sql(folder.file(), "UPDATE meta SET version = 7");
+
+  auto store = open_store(folder.file(), true, false);
+  REQUIRE_MESSAGE(store, store.error().message);
+  const auto page = (*store)->scan({});
+  REQUIRE(page);
+  REQUIRE(page->records.size() == 1);
+  auto record = page->records.front();
+  CHECK(record.state == State::in_doubt);
+  CHECK((record.label.empty() && record.key_text.empty() && record.scope == 0));
+  CHECK(record.counts.attempts == 5);
+  CHECK(record.counts.executed == 2);
+  CHECK(record.counts.unsent == 0);
+  CHECK(record.counts.mismatched == 0);
+  CHECK(record.closed_at == Instant(std::chrono::milliseconds(2500)));
+  CHECK(record.history.back().detail == "reset");
+  CHECK(record.answer->status == 500);
+
+  record.label = "to +4912345";
+  record = swapped(replace_now(**store, {record.id, record.version, record, {}, false}));
+  CHECK(load_now(**store, record.id)->record->label == "to +4912345");
+  CHECK(record.version == 8);
+}
+
 TEST_CASE("a migration that fails changes nothing") {
   TempFolder folder;
   make_store(folder.file(), 5);

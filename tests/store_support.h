@@ -97,6 +97,9 @@ inline Replace claim(const Digest& id, Instant now, const std::string& owner = "
   next.agent = "billing-bot";
   next.run = "run-7";
   next.fingerprint = id_of(99);
+  next.label = "order 7 of Zo\u00eb";
+  next.key_text = "order-7";
+  next.scope = 0xfedc'ba98'7654'3210;
   next.owner = owner;
   next.created_at = next.updated_at = next.first_sent_at = now;
   next.ownerless_at = now + seconds(110);
@@ -172,6 +175,9 @@ inline void check_same(const Record& a, const Record& b) {
   CHECK(a.counts.executed == b.counts.executed);
   CHECK(a.counts.replayed == b.counts.replayed);
   CHECK(a.counts.joined == b.counts.joined);
+  CHECK(a.counts.unsent == b.counts.unsent);
+  CHECK(a.counts.mismatched == b.counts.mismatched);
+  CHECK((a.label == b.label && a.key_text == b.key_text && a.scope == b.scope));
   CHECK(a.effects == b.effects);
   CHECK(a.tainted == b.tainted);
   CHECK(a.closed_at == b.closed_at);

@@ -348,8 +348,18 @@ class Ledger:
         headers = [("Content-Type", "application/json"), *(headers.items() if isinstance(headers, dict) else headers)]
         return self.proxied("POST", upstream.url + path, body, headers, **more)
 
+    @property
+    def admin_token(self):
+        """The one that `serve` made."""
+        return (self.directory / "state/admin-token").read_text().strip()
+
     def admin(self, method, path, body=None, headers=()):
+        """Shows the token, unless `headers` has an Authorization (None: shows nothing)."""
         raw = json.dumps(body).encode() if body is not None else b""
+        headers = dict(headers)
+        if method not in ("GET", "HEAD") and "Authorization" not in headers and (self.directory / "state/admin-token").exists():
+            headers["Authorization"] = f"Bearer {self.admin_token}"
+        headers = {name: value for name, value in headers.items() if value is not None}
         return exchange(("127.0.0.1", self.admin_port),
                         request_bytes(method, path, f"127.0.0.1:{self.admin_port}", headers, raw), method=method)
 

@@ -22,7 +22,7 @@ class Admin(Case):
 
     def test_a_record_has_every_field(self):
         ledger = self.proxy()
-        key = ledger.charge(self.up, path="/pay/1", user="bot.run-1:x")["Ledger-Key"]
+        key = ledger.charge(self.up, path="/pay/1", user="bot.run-1:x")["Ledger-Record"]
         record = ledger.record(key)
         self.assertEqual([f for f in FIELDS if f not in record], [])
         self.assertEqual([record[f] for f in ("id", "route", "method", "url", "state", "status", "agent", "run", "key_source")],
@@ -80,7 +80,7 @@ class Admin(Case):
         self.assertEqual([told[n] for n in ("route", "policy", "canonical", "key_source", "would")], ["pay", "once", '{"a":2e0,"b":1e0}', "fingerprint", "execute"])
         self.assertEqual(self.up.effects, 0)
         sent = ledger.charge(self.up, b'{"a":2,"b":1}', path="/pay/1")
-        self.assertEqual(sent["Ledger-Key"], told["key"])
+        self.assertEqual(sent["Ledger-Record"], told["key"])
         self.assertEqual(ledger.admin("POST", "/api/explain", call).json()["would"], "replay")
         get = ledger.admin("POST", "/api/explain", {"method": "GET", "url": self.up.url}).json()
         self.assertEqual((get["policy"], get["would"], get["route"]), ("pass", "pass", None))
@@ -105,7 +105,7 @@ class Admin(Case):
     def test_a_page_elsewhere_cannot_use_a_browser_against_it(self):
         ledger = self.proxy()
         own = f"127.0.0.1:{ledger.admin_port}"
-        key = ledger.charge(self.up)["Ledger-Key"]
+        key = ledger.charge(self.up)["Ledger-Record"]
         for headers, status in (({"Host": "evil.example"}, 403), ({"Host": f"evil.example:{ledger.admin_port}"}, 403), ({"Host": "127.0.0.1:1"}, 403),
                                 ({"Host": own, "Origin": "https://evil.example"}, 403), ({"Host": own, "Origin": "null"}, 403),
                                 ({"Host": own, "Sec-Fetch-Site": "cross-site"}, 403),

@@ -21,12 +21,12 @@ class Cli(Case):
         return done
 
     def storm(self):
-        keys = [self.proxy.charge(self.up)["Ledger-Key"] for _ in range(5)]
+        keys = [self.proxy.charge(self.up)["Ledger-Record"] for _ in range(5)]
         return keys[0]
 
     def doubtful(self, **more):
         self.up.handler = lambda r, c: reset(c)
-        key = self.proxy.charge(self.up, path="/mail", **more)["Ledger-Key"]
+        key = self.proxy.charge(self.up, path="/mail", **more)["Ledger-Record"]
         self.up.handler = self.up.count_up
         return key
 
@@ -197,12 +197,12 @@ class Cli(Case):
             self.assertIn(assumed, self.run_cli("explain", "POST", url, "-d", body).stdout)
             # And as the proxy reads a call that says so.
             called = self.proxy.proxied("POST", url, body.encode(), [tuple(assumed.split(": "))])
-            self.assertEqual(called["Ledger-Key"], here["key"])
+            self.assertEqual(called["Ledger-Record"], here["key"])
             # An empty one stands for a call that has none.
             here = json.loads(self.run_cli("explain", "--json", "POST", url, "-d", body, "-H", "Content-Type:").stdout)
             there = self.proxy.admin("POST", "/api/explain", {"method": "POST", "url": url, "body": body, "headers": {"Content-Type": ""}}).json()
             called = self.proxy.proxied("POST", url, body.encode())
-            self.assertEqual((here["body_kind"], here["assumed"], here["key"]), ("raw", None, called["Ledger-Key"]))
+            self.assertEqual((here["body_kind"], here["assumed"], here["key"]), ("raw", None, called["Ledger-Record"]))
             self.assertEqual(there["key"], here["key"])
 
     def test_clear_forgets_what_is_settled_and_asks_first(self):
@@ -218,7 +218,7 @@ class Cli(Case):
     def test_explain_tells_the_key_that_the_proxy_would_use(self):
         told = json.loads(self.run_cli("explain", "--json", "POST", self.up.url + "/v1/charges", "-H", "Content-Type: application/json", "-d", '{"amount": 49.0}').stdout)
         self.assertEqual((told["route"], told["would"], self.up.effects), ("charge_card", "execute", 0))
-        self.assertEqual(self.proxy.charge(self.up)["Ledger-Key"], told["key"])
+        self.assertEqual(self.proxy.charge(self.up)["Ledger-Record"], told["key"])
         self.assertIn("charge_card", self.run_cli("explain", "POST", self.up.url + "/v1/charges").stdout)
 
     def test_check_finds_mistakes_with_their_place_and_the_nearest_word(self):

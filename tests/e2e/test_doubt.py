@@ -52,7 +52,7 @@ class Late(Case):
         self.proxy = self.ledger(guarded_route(self.up, "timeout: 300ms"))
         answer = self.proxy.charge(self.up)
         self.assertEqual((answer.status, answer.slug), (504, "outcome-unknown"))
-        self.key = answer["Ledger-Key"]
+        self.key = answer["Ledger-Record"]
 
     def let_the_first_end(self):
         self.may_answer.set()
@@ -90,7 +90,7 @@ class Together(Case):
         gate.opened.set()
         answers = calls.get()
         self.assertEqual((statuses(answers), up.effects), ({"executed": 1, "joined": 4}, 1))
-        self.assertEqual(len({a["Ledger-Key"] for a in answers}), 1)
+        self.assertEqual(len({a["Ledger-Record"] for a in answers}), 1)
         return answers
 
     def test_a_500_is_given_to_all(self):

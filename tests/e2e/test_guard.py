@@ -23,8 +23,8 @@ class Once(Case):
         self.assertEqual({a.body for a in answers}, {answers[0].body})
         self.assertEqual([a["Ledger-Attempt"] for a in answers], ["1", "2", "3", "4", "5"])
         self.assertEqual({a["Ledger-Route"] for a in answers}, {"charge_card"})
-        self.assertEqual(len({a["Ledger-Key"] for a in answers}), 1)
-        self.assertRegex(answers[0]["Ledger-Key"], "^[0-9a-f]{64}$")
+        self.assertEqual(len({a["Ledger-Record"] for a in answers}), 1)
+        self.assertRegex(answers[0]["Ledger-Record"], "^[0-9a-f]{64}$")
         self.assertIsNone(answers[0]["Idempotent-Replayed"])
         for a in answers[1:]:
             self.assertEqual(a["Idempotent-Replayed"], "true")
@@ -34,7 +34,7 @@ class Once(Case):
     def test_the_record_counts_attempts_executions_and_blocked_calls_exactly(self):
         up = self.upstream()
         ledger = self.ledger(route(up))
-        key = [ledger.charge(up, user="bot.run-7:x") for _ in range(5)][0]["Ledger-Key"]
+        key = [ledger.charge(up, user="bot.run-7:x") for _ in range(5)][0]["Ledger-Record"]
         record = ledger.record(key)  # who looks right after a call finds it counted
         self.assertEqual([record[n] for n in ("attempts", "executed", "blocked", "replayed", "joined")], [5, 1, 4, 4, 0])
         self.assertEqual([record[n] for n in ("state", "status", "agent", "run", "route")], ["completed", 200, "bot", "run-7", "charge_card"])
@@ -75,7 +75,7 @@ class Once(Case):
         self.assertEqual(statuses(answers), {"executed": 1, "joined": 49})
         self.assertEqual({a.body for a in answers}, {answers[0].body})
         self.assertEqual(sorted(int(a["Ledger-Attempt"]) for a in answers), list(range(1, 51)))
-        record = eventually(lambda: (r := ledger.record(answers[0]["Ledger-Key"]))["attempts"] == 50 and r, "the counts")
+        record = eventually(lambda: (r := ledger.record(answers[0]["Ledger-Record"]))["attempts"] == 50 and r, "the counts")
         self.assertEqual([record[n] for n in ("executed", "blocked", "replayed", "joined")], [1, 49, 0, 49])
         self.assertEqual(ledger.metric("ledger_waiters"), 0)
 
@@ -173,7 +173,7 @@ class Once(Case):
             answers = [ledger.proxied(method, up.url + "/x", b"{}" if method != "GET" else b"") for _ in range(2)]
             self.assertEqual((method, up.effects - before, answers[1].ledger), (method, effects, last))
             self.assertIsNone(answers[1]["Ledger-Route"])
-            self.assertEqual(answers[1]["Ledger-Key"] is None, last == "passed")
+            self.assertEqual(answers[1]["Ledger-Record"] is None, last == "passed")
 
     def test_the_defaults_say_which_methods_are_guarded(self):
         up = self.upstream()
@@ -225,7 +225,7 @@ class Policies(Case):
         first = ledger.charge(up)
         self.assertEqual(ledger.charge(up).ledger, "replayed")
         third = eventually(lambda: (a := ledger.charge(up)).ledger == "executed" and a, "the record's expiry")
-        self.assertEqual((third["Ledger-Key"], third["Ledger-Attempt"], up.effects), (first["Ledger-Key"], "1", 2))
+        self.assertEqual((third["Ledger-Record"], third["Ledger-Attempt"], up.effects), (first["Ledger-Record"], "1", 2))
 
     def test_block_refuses_the_duplicate(self):
         up = self.upstream()
@@ -233,7 +233,7 @@ class Policies(Case):
         ledger.charge(up)
         blocked = ledger.charge(up)
         self.assertEqual((blocked.status, blocked.slug, blocked.ledger, up.effects), (409, "duplicate-blocked", "blocked", 1))
-        record = eventually(lambda: (r := ledger.record(blocked["Ledger-Key"]))["attempts"] == 2 and r, "the counts")
+        record = eventually(lambda: (r := ledger.record(blocked["Ledger-Record"]))["attempts"] == 2 and r, "the counts")
         self.assertEqual([record[n] for n in ("executed", "blocked", "replayed", "joined")], [1, 1, 0, 0])
         self.assertEqual((blocked["x-should-retry"], blocked["stripe-should-retry"]), ("false", "false"))
 
@@ -281,7 +281,7 @@ class Policies(Case):
         first, second = ledger.charge(up), ledger.charge(up)
         self.assertEqual((first.body, first["X-Kept"], first.ledger, first.broken), (big, "yes", "executed", False))
         self.assertEqual((second.status, second.slug, up.effects), (409, "answer-not-stored", 1))
-        record = ledger.record(first["Ledger-Key"])
+        record = ledger.record(first["Ledger-Record"])
         self.assertEqual((record["state"], record["status"]), ("completed", 200))
         self.assertIn('"X-Kept"', json.dumps(record))
 

@@ -110,7 +110,7 @@ class Identity(Case):
         for key in (UUID, "stainless-python-retry-" + UUID):
             answers = [ledger.proxied("POST", self.up.url + "/x", body, {"Idempotency-Key": key}) for body in (b"a" + key.encode(), b"b" + key.encode())]
             self.assertEqual([a.ledger for a in answers], ["executed"] * 2)
-            self.assertEqual(ledger.record(answers[0]["Ledger-Key"])["key_source"], "fingerprint")
+            self.assertEqual(ledger.record(answers[0]["Ledger-Record"])["key_source"], "fingerprint")
         self.assertEqual(self.up.effects, 4)
 
     def test_a_chosen_idempotency_key_is_explicit(self):
@@ -121,7 +121,7 @@ class Identity(Case):
             other = ledger.proxied("POST", self.up.url + "/x", b"b", {"Idempotency-Key": key})
             self.assertEqual((other.status, other.slug), (422, "key-reused"))
             self.assertEqual(self.up.requests[-1]["Idempotency-Key"], key)
-            self.assertEqual(ledger.record(first["Ledger-Key"])["key_source"], "idempotency-key")
+            self.assertEqual(ledger.record(first["Ledger-Record"])["key_source"], "idempotency-key")
         self.assertEqual(self.up.effects, 2)
 
     def test_the_route_settles_what_an_idempotency_key_is(self):
@@ -140,7 +140,7 @@ class Identity(Case):
         ledger = self.proxy('key: "${body:/id}"')
         answers = [ledger.proxied("POST", self.up.url + "/x", b"{}", {"Ledger-Key": "k", "Content-Type": "application/json"}) for _ in range(2)]
         self.assertEqual([a.ledger for a in answers], ["executed", "replayed"])
-        self.assertEqual(ledger.record(answers[0]["Ledger-Key"])["key_source"], "header")
+        self.assertEqual(ledger.record(answers[0]["Ledger-Record"])["key_source"], "header")
         self.assertEqual((self.up.effects, self.up.requests[0]["Ledger-Key"]), (1, None))
 
     def test_a_key_names_one_call_while_it_runs_and_while_it_is_in_doubt(self):
@@ -195,7 +195,7 @@ class Identity(Case):
 
     def test_the_caller_is_named_by_the_proxy_s_user_or_by_the_headers_of_a_mount(self):
         ledger = self.ledger(f'mounts: {{ /m: {{ upstream: "{self.up.url}" }} }}\nroutes: [ {{ name: r, match: "POST /**", scope: [run] }} ]')
-        named = lambda answer: [ledger.record(answer["Ledger-Key"])[n] or "" for n in ("agent", "run")]
+        named = lambda answer: [ledger.record(answer["Ledger-Record"])[n] or "" for n in ("agent", "run")]
         for user, expected in (("bot.run-7:x", ["bot", "run-7"]), ("bot.v2.run-8:x", ["bot.v2", "run-8"]), ("solo:x", ["solo", ""])):
             self.assertEqual(named(ledger.charge(self.up, user=user)), expected)
         self.assertEqual(self.up.effects, 3)

@@ -30,7 +30,7 @@ class Released(Case):
         problem = answer.json()
         self.assertEqual((answer.status, answer.slug, problem["safe_to_retry"], answer["x-should-retry"]), (502, "upstream-unreachable", True, None))
         self.assertIn("refused", problem["detail"])
-        self.assertEqual(ledger.record(answer["Ledger-Key"])["state"], "released")
+        self.assertEqual(ledger.record(answer["Ledger-Record"])["state"], "released")
         self.assertEqual(up.effects, 0)
 
     def test_once_the_destination_is_there_the_same_call_goes_through(self):
@@ -38,11 +38,11 @@ class Released(Case):
         ledger = self.ledger()
         url = f"http://127.0.0.1:{port}/x"
         dead = [ledger.proxied("POST", url, b"{}") for _ in range(2)]
-        self.assertEqual([(a.status, a.slug, a.ledger) for a in dead], [(502, "upstream-unreachable", "executed")] * 2)
+        self.assertEqual([(a.status, a.slug, a.ledger) for a in dead], [(502, "upstream-unreachable", "unsent")] * 2)
         up = self.upstream(port=port)
         alive = [ledger.proxied("POST", url, b"{}") for _ in range(2)]
         self.assertEqual([(a.status, a.ledger) for a in alive], [(200, "executed"), (200, "replayed")])
-        self.assertEqual((up.effects, {a["Ledger-Key"] for a in dead + alive}), (1, {dead[0]["Ledger-Key"]}))
+        self.assertEqual((up.effects, {a["Ledger-Record"] for a in dead + alive}), (1, {dead[0]["Ledger-Record"]}))
 
     def test_those_who_joined_share_the_rejection(self):
         up = self.upstream()
@@ -63,7 +63,7 @@ class Unknown(Case):
         again = ledger.charge(up)
         self.assertEqual((again.status, again.slug, again.ledger, up.effects), (409, "in-doubt", "in-doubt", 1))
         problem = again.json()
-        self.assertEqual((problem["safe_to_retry"], problem["state"], problem["key"]), (False, "in_doubt", key))
+        self.assertEqual((problem["safe_to_retry"], problem["state"], problem["record"]), (False, "in_doubt", key))
         self.assertEqual(again["x-should-retry"], "false")
 
     def test_a_500_is_given_as_it_came_and_held(self):
@@ -77,7 +77,7 @@ class Unknown(Case):
     def test_a_408_leaves_it_in_doubt(self):
         up = self.upstream(lambda r, c: (408, {}, b""))
         ledger = self.ledger(guarded_route(up))
-        key = ledger.charge(up)["Ledger-Key"]
+        key = ledger.charge(up)["Ledger-Record"]
         self.assertEqual(ledger.record(key)["state"], "in_doubt")
         again = ledger.charge(up)  # not 408: SDKs take that for "send it again"
         self.assertEqual((again.status, again.slug, again.ledger, up.effects), (409, "in-doubt", "in-doubt", 1))
@@ -90,7 +90,7 @@ class Unknown(Case):
         self.assertEqual((answer.status, answer.slug, answer.ledger), (502, "outcome-unknown", "executed"))
         self.assertEqual((problem["safe_to_retry"], problem["error"]["type"], problem["message"]), (False, "outcome-unknown", problem["detail"]))
         self.assertEqual(answer["Content-Type"], "application/problem+json")
-        self.assert_in_doubt(ledger, up, answer["Ledger-Key"])
+        self.assert_in_doubt(ledger, up, answer["Ledger-Record"])
 
     def test_garbage_for_an_answer_is_unknown(self):
         def garbage(_request, connection):
@@ -100,7 +100,7 @@ class Unknown(Case):
         ledger = self.ledger(guarded_route(up))
         answer = ledger.charge(up)
         self.assertEqual((answer.status, answer.slug), (502, "outcome-unknown"))
-        self.assert_in_doubt(ledger, up, answer["Ledger-Key"])
+        self.assert_in_doubt(ledger, up, answer["Ledger-Record"])
 
     def test_an_answer_that_breaks_is_broken_off_here_too_and_unknown(self):
         for framing in (b"Content-Length: 100\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"):
@@ -174,7 +174,7 @@ class Unknown(Case):
 
         up = self.upstream(handler)
         ledger = self.ledger(guarded_route(up, "timeout: 300ms"))
-        key = ledger.charge(up)["Ledger-Key"]
+        key = ledger.charge(up)["Ledger-Record"]
         self.assertEqual(ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": "not_executed"}).status, 200)
         second = ledger.charge(up)
         self.assertEqual((second.body, second.ledger), (b"second", "executed"))
@@ -190,7 +190,7 @@ class Unknown(Case):
         ledger = self.ledger(guarded_route(up, "timeout: 300ms"))
         answer = ledger.charge(up)
         self.assertEqual((answer.status, answer.slug, answer.json()["safe_to_retry"]), (504, "outcome-unknown", False))
-        key = answer["Ledger-Key"]
+        key = answer["Ledger-Record"]
         self.assert_in_doubt(ledger, up, key)
         gate.opened.set()
         eventually(lambda: ledger.record(key)["state"] == "completed", "the late answer")
@@ -247,18 +247,18 @@ class Unknown(Case):
 
 
 class Problems(Case):
-    def assert_problem(self, answer, slug, status, safe, state, route="charge", key=True):
+    def assert_problem(self, answer, slug, status, safe, state, route="charge", record=True):
         problem = answer.json()
         self.assertEqual((answer.status, answer["Content-Type"]), (status, "application/problem+json"))
-        known = {"type", "title", "status", "detail", "safe_to_retry", "message", "error"}
-        known |= ({"key"} if key else set()) | ({"route"} if route else set()) | ({"state"} if state else set())
+        known = {"type", "title", "status", "detail", "safe_to_retry", "advice", "message", "error"}
+        known |= ({"record"} if record else set()) | ({"route"} if route else set()) | ({"state"} if state else set())
         self.assertEqual((slug, set(problem)), (slug, known))
         self.assertEqual([problem["type"], problem["status"], problem["safe_to_retry"], problem.get("state"), problem.get("route")],
                          ["urn:ledger:" + slug, status, safe, state, route])
         self.assertTrue(problem["title"] and problem["detail"])
         self.assertEqual(problem["message"], problem["detail"])
         self.assertEqual(problem["error"], {"type": slug, "code": slug, "message": problem["detail"]})
-        self.assertEqual(problem.get("key"), answer["Ledger-Key"])
+        self.assertEqual(problem.get("record"), answer["Ledger-Record"])
         self.assertEqual(answer["Ledger-Route"], route)
         should = None if safe else "false"
         self.assertEqual((answer["x-should-retry"], answer["stripe-should-retry"]), (should, should))
@@ -272,10 +272,10 @@ class Problems(Case):
                 ("keyed", 'key: "${body:/id}"'), ("slow", "timeout: 200ms, on_in_flight: refuse"), ("charge", ""))))
         ledger.charge(up, path="/block")
         self.assert_problem(ledger.charge(up, path="/block"), "duplicate-blocked", 409, False, "completed", "block")
-        self.assert_problem(ledger.charge(up, path="/tiny"), "body-too-large", 413, False, None, "tiny", key=False)
+        self.assert_problem(ledger.charge(up, path="/tiny"), "body-too-large", 413, False, None, "tiny", record=False)
         ledger.charge(up, path="/big")
         self.assert_problem(ledger.charge(up, path="/big"), "answer-not-stored", 409, False, "completed", "big")
-        self.assert_problem(ledger.charge(up, path="/keyed"), "key-missing", 400, False, None, "keyed", key=False)
+        self.assert_problem(ledger.charge(up, path="/keyed"), "key-missing", 400, False, None, "keyed", record=False)
         ledger.charge(up, path="/charge", headers={"Ledger-Key": "a"})
         self.assert_problem(ledger.charge(up, b"other", path="/charge", headers={"Ledger-Key": "a"}), "key-reused", 422, False, "completed")
         gate = Gate(up.count_up)
@@ -310,7 +310,7 @@ class Resolved(Case):
     def doubtful(self, more=""):
         up = self.upstream(lambda r, c: reset(c))
         ledger = self.ledger(guarded_route(up, more))
-        key = ledger.charge(up)["Ledger-Key"]
+        key = ledger.charge(up)["Ledger-Record"]
         up.handler = up.count_up
         return up, ledger, key
 
@@ -339,7 +339,7 @@ class Resolved(Case):
     def test_a_recorded_500_that_was_resolved_as_executed_is_not_given_any_more(self):
         up = self.upstream(lambda r, c: (500, {}, b"oops"))
         ledger = self.ledger(guarded_route(up))
-        key = ledger.charge(up)["Ledger-Key"]
+        key = ledger.charge(up)["Ledger-Record"]
         self.assertEqual(ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": "executed"}).status, 200)
         again = ledger.charge(up)
         self.assertEqual((again.status, again.slug, up.effects), (409, "answer-not-stored", 1))
@@ -351,9 +351,9 @@ class Resolved(Case):
         def resolve(key, verdict="not_executed"):
             return ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": verdict}).status
 
-        completed = ledger.charge(up)["Ledger-Key"]
+        completed = ledger.charge(up)["Ledger-Record"]
         up.handler = lambda r, c: (400, {}, b"")
-        released = ledger.charge(up, b"2")["Ledger-Key"]
+        released = ledger.charge(up, b"2")["Ledger-Record"]
         gate = Gate(up.count_up)
         up.handler = gate
         calls = self.in_parallel(lambda: ledger.charge(up, b"3"))

@@ -24,7 +24,7 @@ class Pass(Case):
         up = self.upstream()
         ledger = self.ledger(f'routes: [ {{ name: llm, match: "POST {up.url}/**", policy: pass }} ]')
         answers = [ledger.charge(up) for _ in range(3)]
-        self.assertEqual([(a.ledger, a["Ledger-Route"], a["Ledger-Key"]) for a in answers], [("passed", "llm", None)] * 3)
+        self.assertEqual([(a.ledger, a["Ledger-Route"], a["Ledger-Record"]) for a in answers], [("passed", "llm", None)] * 3)
         self.assertRegex(answers[0]["Via"], "1.1 ledger-")
         self.assertEqual((up.effects, ledger.records()), (3, []))
 

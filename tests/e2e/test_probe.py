@@ -50,7 +50,7 @@ class Probe(Case):
         again = [self.charge(ledger, "r 1&x") for _ in range(3)]
         self.assertEqual([(a.status, a.ledger) for a in again], [(200, "replayed")] * 3)
         self.assertEqual((again[0].json()["id"], len(self.shop.charges), len(self.shop.asked)), ("ch_1", 1, 1))
-        history = [e["event"] for e in ledger.record(first["Ledger-Key"])["history"]]
+        history = [e["event"] for e in ledger.record(first["Ledger-Record"])["history"]]
         self.assertEqual(history, ["claimed", "in_doubt", "probed"])
 
     def test_a_repeats_credentials_are_used_and_never_stored(self):
@@ -65,7 +65,7 @@ class Probe(Case):
     def test_not_found_counts_only_when_the_call_cannot_arrive_any_more(self):
         self.shop.act = False
         ledger = self.proxy("settle_after: 7d")
-        key = self.charge(ledger)["Ledger-Key"]
+        key = self.charge(ledger)["Ledger-Record"]
         held = self.charge(ledger)
         self.assertEqual((held.slug, held.json()["safe_to_retry"], len(self.shop.asked)), ("in-doubt", False, 1))
         self.assertEqual(ledger.record(key)["state"], "in_doubt")
@@ -73,7 +73,7 @@ class Probe(Case):
     def test_not_found_long_enough_after_frees_the_call(self):
         self.shop.act = False
         ledger = self.proxy("settle_after: 1ms")
-        key = self.charge(ledger)["Ledger-Key"]
+        key = self.charge(ledger)["Ledger-Record"]
         self.shop.act, self.shop.lose = True, False
         eventually(lambda: self.charge(ledger).ledger == "executed", "a millisecond has passed, and the call is made")
         self.assertEqual(len(self.shop.charges), 1)
@@ -83,7 +83,7 @@ class Probe(Case):
         gate = Gate(lambda r, c: reset(c))
         self.up.handler = lambda r, c: self.shop(r, c) if r.method == "GET" else gate(r, c)
         ledger = self.proxy("settle_after: 1ms", "timeout: 100ms,")
-        key = self.charge(ledger)["Ledger-Key"]
+        key = self.charge(ledger)["Ledger-Record"]
         self.assertEqual(self.charge(ledger).slug, "in-doubt")
         gate.opened.set()  # it ends, without an answer
         self.shop.lose = False
@@ -107,7 +107,7 @@ class Probe(Case):
 
     def test_with_credentials_of_its_own_ledger_asks_before_anybody_repeats(self):
         ledger = self.proxy("headers: { Authorization: Bearer of_ledger }")
-        key = self.charge(ledger, Authorization="Bearer of_agent")["Ledger-Key"]
+        key = self.charge(ledger, Authorization="Bearer of_agent")["Ledger-Record"]
         eventually(lambda: ledger.record(key)["state"] == "completed", "the probe")
         self.assertEqual({r["Authorization"] for r in self.shop.asked}, {"Bearer of_ledger"})
         self.assertEqual((self.charge(ledger, Authorization="Bearer of_agent").json()["id"], len(self.shop.charges)), ("ch_1", 1))
@@ -115,7 +115,7 @@ class Probe(Case):
     def test_it_asks_again_until_the_upstream_tells(self):
         self.shop.answer = (503, {}, b"")
         ledger = self.proxy("headers: {}")
-        key = self.charge(ledger)["Ledger-Key"]
+        key = self.charge(ledger)["Ledger-Record"]
         eventually(lambda: len(self.shop.asked) >= 2, "it asks again")
         self.shop.answer = None
         eventually(lambda: ledger.record(key)["state"] == "completed", "the probe")

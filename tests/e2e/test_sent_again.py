@@ -22,7 +22,7 @@ class UpstreamKey(Case):
         up = self.upstream()
         ledger = self.ledger(f'mounts: {{ /s: {{ upstream: "{up.url}", upstream_key: Idempotency-Key }} }}')
         first = ledger.direct("POST", "/s/x", b"a")
-        self.assertEqual(ledger.admin("DELETE", f"/api/records/{first['Ledger-Key']}").status, 204)
+        self.assertEqual(ledger.admin("DELETE", f"/api/records/{first['Ledger-Record']}").status, 204)
         ledger.direct("POST", "/s/x", b"a")
         keys = {r["Idempotency-Key"] for r in up.requests}
         self.assertEqual((len(keys), None in keys), (2, False))
@@ -42,7 +42,7 @@ class UpstreamKey(Case):
     def test_a_retry_that_is_rejected_or_not_sent_leaves_the_doubt(self):
         up = self.upstream(lambda r, c: reset(c))
         ledger = self.ledger(guarded_route(up, "upstream_key: Idempotency-Key, timeout: 300ms"))
-        key = ledger.charge(up)["Ledger-Key"]
+        key = ledger.charge(up)["Ledger-Record"]
         # It closes its connection: the next one must be refused.
         up.handler = lambda r, c: c.sendall(b"HTTP/1.1 400 Bad\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad")
         rejected = ledger.charge(up)
@@ -85,7 +85,7 @@ class UpstreamKey(Case):
         up.handler = up.count_up
         ledger.charge(up)
         up.handler = lambda r, c: reset(c)
-        key = ledger.charge(up)["Ledger-Key"]  # below max; in doubt
+        key = ledger.charge(up)["Ledger-Record"]  # below max; in doubt
         self.assertEqual(ledger.charge(up).ledger, "in-doubt")
         ledger.admin("POST", f"/api/records/{key}/resolve", {"verdict": "not_executed"})
         up.handler = up.count_up
@@ -97,7 +97,7 @@ class UpstreamKey(Case):
         ledger = self.ledger(guarded_route(up, "upstream_key: Idempotency-Key, timeout: 300ms"))
         answer = ledger.charge(up)
         self.assertEqual((answer.status, answer.body), (409, b"in progress"))
-        self.assertEqual(ledger.record(answer["Ledger-Key"])["state"], "in_doubt")
+        self.assertEqual(ledger.record(answer["Ledger-Record"])["state"], "in_doubt")
 
 
 class SentAgain(Case):
@@ -117,7 +117,7 @@ class SentAgain(Case):
         answer = ledger.charge(up)
         self.assertEqual((answer.status, answer.ledger, answer.json()["n"]), (200, "executed", 5))
         self.assertEqual((len(up.requests), len({r["Idempotency-Key"] for r in up.requests})), (5, 1))
-        record = ledger.record(answer["Ledger-Key"])
+        record = ledger.record(answer["Ledger-Record"])
         self.assertEqual((record["state"], record["attempts"], record["executed"]), ("completed", 1, 1))
         self.assertIn("sent_again", [entry["event"] for entry in record["history"]])
         self.assertEqual(ledger.charge(up).body, answer.body)
@@ -147,7 +147,7 @@ class SentAgain(Case):
         up = self.flaky(lambda r, c: reset(c), lambda r, c: (400, {}, b"bad"))
         ledger = self.ledger(guarded_route(up, "upstream_key: Idempotency-Key"))
         answer = ledger.charge(up)
-        self.assertEqual((answer.status, ledger.record(answer["Ledger-Key"])["state"]), (400, "in_doubt"))
+        self.assertEqual((answer.status, ledger.record(answer["Ledger-Record"])["state"]), (400, "in_doubt"))
 
     def test_a_500_that_stays_is_given_after_a_few_tries(self):
         up = self.upstream(lambda r, c: (500, {}, b"oops"))

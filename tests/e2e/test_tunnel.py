@@ -101,7 +101,7 @@ class Opened(Base):
                              f'mounts: {{ /s: {{ upstream: "{self.up.url}" }} }}\ntls: {{ roots: ["{self.tls.ca}"] }}')
         first = self.post(ledger, f"127.0.0.1:{self.up.port}")
         second = ledger.direct("POST", "/s/v1/charges", b'{"amount":49}', {"Content-Type": "application/json"})
-        self.assertEqual((second.ledger, second["Ledger-Key"], self.up.effects), ("replayed", first["Ledger-Key"], 1))
+        self.assertEqual((second.ledger, second["Ledger-Record"], self.up.effects), ("replayed", first["Ledger-Record"], 1))
 
     def test_one_tunnel_carries_many_calls(self):
         ledger = self.opened()
@@ -248,7 +248,7 @@ class Opened(Base):
             for _ in range(2):
                 client.sendall(request_bytes("POST", "/v1/charges", f"127.0.0.1:{up.port}", {"Content-Type": "application/json"}, b'{"amount":49}'))
                 answer = read_answer(client)
-                self.assertEqual((answer.ledger, answer["Ledger-Key"]), ("replayed", first["Ledger-Key"]))
+                self.assertEqual((answer.ledger, answer["Ledger-Record"]), ("replayed", first["Ledger-Record"]))
         self.assertEqual(up.effects, 1)
 
     def test_a_request_line_that_comes_byte_by_byte_is_plain_http(self):

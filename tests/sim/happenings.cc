@@ -296,7 +296,7 @@ void World::resolve(const Action& action) {
     answer = std::move(made);
   }
   by_person_ = true;
-  static_cast<void>(resolve_record(store_, id_of(action.key), action.a > 0, answer));
+  static_cast<void>(resolve_record(store_, id_of(action.key), {action.a > 0, answer}));
   by_person_ = false;
 }
 
