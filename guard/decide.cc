@@ -10,7 +10,7 @@ namespace {
 // An execution that has not settled so long after its time-out has lost its owner, whatever the
 // owner's lease says.
 constexpr std::chrono::seconds settle_grace{30};
-constexpr std::size_t by_max = 100;  // bytes of a person's name in the history
+constexpr std::size_t by_max = 128;  // bytes of a person's name in the history
 constexpr std::string_view lost_why =
     "the proxy that sent it stopped before the answer was recorded";
 

@@ -266,7 +266,7 @@ TEST_CASE("who settled it stands in the history") {
         "not executed, by bob");
   CHECK(settle_by(3, {}, R"({"verdict":"executed"})") == "executed, by the admin API");
   CHECK(settle_by(4, {}, R"({"verdict":"executed","by":"a\nb)" + std::string(300, 'x') + "\"}") ==
-        "executed, by a b" + std::string(94, 'x') + "\u2026");
+        "executed, by a b" + std::string(122, 'x') + "\u2026");
 }
 
 TEST_CASE("the front page says what there is, without a promise") {
