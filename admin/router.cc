@@ -200,6 +200,7 @@ Response AdminRouter::stats() const {
   if (!routes) return admin_problem(503, "store-unavailable", routes.error().message);
   auto body = stats_json(*routes);
   body["tunnels"] = tunnels_json(metrics_.tunnels);
+  body["strict"] = config_.https.strict;
   return json(200, body);
 }
 

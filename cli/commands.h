@@ -61,6 +61,7 @@ struct CaOptions : Common {
 struct RunOptions : Common {
   std::vector<std::string> command;
   std::string agent, run;
+  bool strict = false;  // tunnels that would be blind are refused
 };
 struct EnvOptions : Common {
   std::string agent, run;

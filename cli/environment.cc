@@ -105,14 +105,18 @@ tl::expected<std::string, std::string> node_options(const Config& config) {
   return users.empty() ? mine : users + " " + mine;
 }
 
-// One answer of the admin endpoint, or nothing.
-std::optional<std::string> get(const Endpoint& admin, const std::string& path) {
+}  // namespace
+
+std::optional<std::string> ask_admin(const Config& config, const std::string& path) {
+  const auto& admin = config.admin;
   net::io_context context;
   beast::tcp_stream stream(context);
   beast::flat_buffer buffer;
   http::response<http::string_body> answer;
   http::request<http::empty_body> request(http::verb::get, path, 11);
   request.set(http::field::host, admin.to_string());
+  if (!config.admin_token.empty())
+    request.set(http::field::authorization, "Bearer " + config.admin_token);
   bool done = false;
 
   boost::system::error_code error;
@@ -131,6 +135,8 @@ std::optional<std::string> get(const Endpoint& admin, const std::string& path) {
   if (!done || answer.result() != http::status::ok) return std::nullopt;
   return std::move(answer.body());
 }
+
+namespace {
 
 // The entries of NO_PROXY.
 std::vector<std::string_view> split(std::string_view list) {
@@ -227,7 +233,7 @@ std::optional<std::pair<std::string, std::string>> bypassed_host(const Config& c
 std::optional<Endpoint> running_proxy(const Config& config, const CertificateAuthority& authority) {
   const auto& listen = config.listeners.front().listen;
   if (config.admin.port == 0 || listen.port == 0) return std::nullopt;
-  if (get(config.admin, "/ca.pem") != authority.certificate_pem()) return std::nullopt;
+  if (ask_admin(config, "/ca.pem") != authority.certificate_pem()) return std::nullopt;
   return listen;
 }
 

@@ -39,6 +39,9 @@ std::string proxy_url(const Config& config, const Endpoint& listen, const Caller
 std::optional<std::pair<std::string, std::string>> bypassed_host(const Config& config,
                                                                  const std::string& no_proxy);
 
+// What the admin endpoint of a running proxy answers to this GET; nullopt: nothing, or an error.
+std::optional<std::string> ask_admin(const Config& config, const std::string& path);
+
 // The main listener of a proxy that runs with this config (its admin endpoint serves the same CA);
 // nullopt: none does.
 std::optional<Endpoint> running_proxy(const Config& config, const CertificateAuthority& authority);

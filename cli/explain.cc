@@ -95,6 +95,7 @@ void print_rows(const Json& explained) {
   add("route", text("route"), "(none: the method's default)");
   add("policy", text("policy"), "");
   add("url", text("url"), "");
+  if (!text("tunnel").empty()) add("tunnel", text("tunnel"), "");
   const auto assumed = text("assumed");
   add("body", text("body_kind") + (assumed.empty() ? "" : ", assumed " + assumed), "");
   add("canonical", text("canonical"), "(empty)");

@@ -198,6 +198,9 @@ class CommandLine {
         "run", "a command whose calls come through Ledger: ledger run python3 agent.py");
     with_config(*run_app_, run_options_.config);
     with_caller(run_app_, run_options_.agent, run_options_.run);
+    run_app_->add_flag(
+        "--strict", run_options_.strict,
+        "refuse https tunnels that are not opened, instead of letting them by unseen");
     run_app_->footer(
         "ledger run [OPTIONS] [--] CMD ARGS: Ledger's options stand before CMD, all behind is "
         "CMD's.");

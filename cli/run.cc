@@ -6,6 +6,7 @@
 
 #include <future>
 #include <iostream>
+#include <map>
 #include <thread>
 #include <unordered_map>
 
@@ -22,7 +23,7 @@ namespace {
 
 constexpr int cannot_execute = 126, not_found = 127;  // as shells say it
 constexpr std::size_t records_looked_at = 1000;
-constexpr std::size_t doubts_told = 20;
+constexpr std::size_t doubts_told = 20, hosts_told = 20;
 constexpr std::chrono::milliseconds counts_delay{100};  // until another process has written its own
 
 // --- the command -------------------------------------------------------------------------------
@@ -143,6 +144,53 @@ void report(Store& store, const Before& before, const StoreOptions& place) {
   tell(rows);
 }
 
+// Blind tunnels by host.
+using Blind = std::map<std::string, std::uint64_t>;
+
+Blind blind_here(const TunnelCounts& tunnels) {
+  Blind blind;
+  for (const auto& [host, n] : tunnels.all()) blind[host] = n.blind;
+  return blind;
+}
+
+Json stats_there(const Config& config) {
+  return Json::parse(ask_admin(config, "/api/stats").value_or(""), nullptr, false);
+}
+
+// Of the running proxy, as far as it tells.
+Blind blind_there(const Config& config) {
+  Blind blind;
+  const auto stats = stats_there(config);
+  if (!stats.is_object() || !stats.contains("tunnels")) return blind;
+  for (const auto& tunnel : stats["tunnels"])
+    blind[tunnel.value("host", "")] = tunnel.value("blind", std::uint64_t{0});
+  return blind;
+}
+
+bool is_strict_there(const Config& config) {
+  const auto stats = stats_there(config);
+  return stats.is_object() && stats.value("strict", false);
+}
+
+// What nobody saw, for it may be what mattered.
+void report_blind(const Blind& earlier, const Blind& now) {
+  std::string hosts;
+  std::size_t told = 0, more = 0;
+  for (const auto& [host, n] : now) {
+    const auto was = earlier.find(host);
+    const auto news = was != earlier.end() && was->second <= n ? n - was->second : n;
+    if (news == 0) continue;
+    if (told++ < hosts_told)
+      hosts += (hosts.empty() ? "" : ", ") + clean(host) + " (" + counted(news, "tunnel") + ")";
+    else
+      ++more;
+  }
+  if (told == 0) return;
+  if (more > 0) hosts += " and " + counted(more, "other host");
+  std::cerr << "ledger: went by unseen and unguarded: " << hosts
+            << ". Name them in an https route, or run with --strict, which refuses such tunnels\n";
+}
+
 // A proxy of this process, on a port of its own, beside whatever else uses the store.
 struct OwnProxy {
   Config config;
@@ -179,11 +227,18 @@ int run(const RunOptions& options) {
   signal(SIGPIPE, SIG_IGN);
 
   const auto running = running_proxy(config, **authority);
+  if (running && options.strict && !is_strict_there(config))
+    return refuse("--strict is for a proxy of one's own: the one that answers on " +
+                      running->to_string() +
+                      " lets tunnels by that it does not open; set `https: { strict: true }` and "
+                      "restart it",
+                  usage);
   const bool outside = running && config.store_url == "memory:";  // its records live in it alone
   auto store = open_store(outside ? "memory:" : config.store_url,
                           config.durability == Durability::full, true);
   if (!store) return refuse(store.error().message);
   OwnProxy own{config, {}, nullptr};
+  if (options.strict) own.config.https.strict = true;
   if (!running)
     if (auto started = start(own, **store); !started) return refuse(started.error());
   const auto listen = running ? *running : own.config.listeners.front().listen;
@@ -200,6 +255,7 @@ int run(const RunOptions& options) {
       }
 
   const auto earlier = state_of(**store);
+  const auto blind_earlier = running ? blind_there(config) : Blind();
   const auto child = spawn(options.command, merged_environment(*variables), before);
   if (child < 0) {
     const bool missing = child == -ENOENT;
@@ -221,6 +277,7 @@ int run(const RunOptions& options) {
               << "/api/records\n";
   else
     report(**store, earlier, StoreOptions{options, ""});
+  report_blind(blind_earlier, running ? blind_there(config) : blind_here(own.metrics.tunnels));
   return code;
 }
 

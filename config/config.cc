@@ -91,6 +91,17 @@ std::string opened_hosts(const Config& config) {
   return text;
 }
 
+std::string tunnels_in_words(const Config& config) {
+  const std::string others = config.https.strict
+                                 ? "every other tunnel is refused"
+                                 : "every other tunnel goes by unseen and unguarded";
+  if (!opens_tunnels(config))
+    return "no https tunnel is opened: no route names an https host; " + others;
+  const auto opened = opened_hosts(config);
+  return "https tunnels are opened to " + opened +
+         (opened.starts_with("every") ? "" : "; " + others);
+}
+
 bool opens_tunnel(const Config& config, std::string_view host, std::uint16_t port) {
   if (any_opens(config.https.never, host, port)) return false;
   return config.https.open == HttpsRules::Open::all || named(config, host, port);

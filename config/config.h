@@ -98,6 +98,8 @@ bool opens_tunnels(const Config& config);
 // Those hosts, for a person: "api.stripe.com, *.example.com", or "every host but
 // internal.example.com".
 std::string opened_hosts(const Config& config);
+// Which https tunnels are opened and what becomes of the others, in a sentence for a person.
+std::string tunnels_in_words(const Config& config);
 // Is an https tunnel to `host` (any case, without a final dot; IPv6 with or without brackets)
 // opened?
 bool opens_tunnel(const Config& config, std::string_view host, std::uint16_t port);

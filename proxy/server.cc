@@ -191,18 +191,11 @@ std::vector<std::string> Server::addresses() const {
 
 std::string Server::tunnels() const {
   const auto& proxy = impl_->proxy;
-  const auto& config = proxy.config;
-  const std::string others = config.https.strict
-                                 ? "every other tunnel is refused"
-                                 : "every other tunnel goes by unseen and unguarded";
   if (!proxy.no_interception.empty())
     return "https tunnels that should be opened are refused: " + proxy.no_interception;
-  if (!proxy.interception)
-    return "no https tunnel is opened: no route names an https host; " + others;
-  const auto opened = opened_hosts(config);
-  return "https tunnels are opened to " + opened +
-         (opened.starts_with("every") ? "" : "; " + others) + "; clients must trust " +
-         proxy.interception->authority().certificate_file();
+  const auto words = tunnels_in_words(proxy.config);
+  if (!proxy.interception) return words;
+  return words + "; clients must trust " + proxy.interception->authority().certificate_file();
 }
 
 void Server::drain() {

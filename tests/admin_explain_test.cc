@@ -168,6 +168,41 @@ TEST_CASE("a body without a place for the upstream key would be refused") {
   CHECK(world.ask("https://a.example/square", "[1]")["would"] == "key-missing");
 }
 
+TEST_CASE("a call whose tunnel would be blind is not said to be guarded") {
+  World world;
+  const auto blind = world.ask("https://elsewhere.example/charges");
+  CHECK(blind["tunnel"] == "blind");
+  CHECK(blind["policy"] == "pass");
+  CHECK(blind["would"] == "blind");
+  CHECK(world.ask("https://a.example/unnamed")["tunnel"] == "opened");
+  CHECK(world.ask("https://a.example/unnamed")["would"] == "execute");
+  CHECK(world.ask("http://elsewhere.example/charges")["tunnel"].is_null());
+  CHECK(world.ask("http://elsewhere.example/charges")["would"] == "execute");
+  CHECK(world.ask("/stripe/v1/charges")["tunnel"].is_null());
+  world.config.https.strict = true;
+  CHECK(world.ask("https://elsewhere.example/charges")["would"] == "tunnel-not-opened");
+  world.config.https = {HttpsRules::Open::all, {}, {}, false};
+  CHECK(world.ask("https://elsewhere.example/charges")["tunnel"] == "opened");
+  CHECK(world.ask("https://elsewhere.example/charges")["would"] == "pass");
+}
+
+TEST_CASE("a body without a Content-Type is taken for what a client would say of it") {
+  World world;
+  const auto asked = [&](const std::string& body, Headers headers = {}) {
+    return world.ask({"POST", "https://a.example/x", std::move(headers), body, "", ""});
+  };
+  CHECK(asked("a=1")["assumed"] == "Content-Type: application/x-www-form-urlencoded");
+  CHECK(asked("a=1")["body_kind"] == "form");
+  CHECK(asked(" {}")["assumed"] == "Content-Type: application/json");
+  CHECK(asked("{")["body_kind"] == "form");
+  CHECK(asked("5")["body_kind"] == "form");
+  CHECK(asked("a=1", {{"content-type", "text/plain"}})["assumed"].is_null());
+  CHECK(asked("a=1", {{"Content-Type", ""}})["body_kind"] == "raw");
+  CHECK(asked("a=1", {{"Content-Type", ""}})["assumed"].is_null());
+  CHECK(asked("")["assumed"].is_null());
+  CHECK(asked(std::string(200'000, '['))["body_kind"] == "form");
+}
+
 TEST_CASE("mistakes get a sentence") {
   World world;
   const auto error = [&](const ExplainRequest& call) {

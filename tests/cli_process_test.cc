@@ -128,7 +128,22 @@ TEST_CASE("check") {
   place.write("ledger.yaml", "mounts: { /x: { upstream: \"https://x.com\" } }\n");
   const auto good = run(place, "check");
   CHECK(good.code == 0);
-  CHECK(good.out == "ledger.yaml is fine: 0 routes, 1 mount, 1 listener\n");
+  CHECK(
+      good.out ==
+      "ledger.yaml is fine: 0 routes, 1 mount, 1 listener\n"
+      "no https tunnel is opened: no route names an https host; every other tunnel goes by unseen "
+      "and unguarded\n");
+  place.write("ledger.yaml",
+              "routes: [{name: b, match: POST https://h.example/x}, {name: a, match: POST /x}]\n");
+  const auto partly = run(place, "check").out;
+  CHECK(partly.find("https tunnels are opened to h.example; every other tunnel goes by unseen") !=
+        std::string::npos);
+  CHECK(partly.find("route a names no host") != std::string::npos);
+  CHECK(partly.find("route b") == std::string::npos);
+  CHECK(Json::parse(run(place, "check --json").out)["blind_in_part"] == Json::array({"a"}));
+  place.write("ledger.yaml", "routes: [{name: a, match: POST /x}]\nhttps: {strict: true}\n");
+  CHECK(run(place, "check").out.find("names no host: it guards") == std::string::npos);
+  CHECK(run(place, "check").out.find("every other tunnel is refused") != std::string::npos);
   place.write("bad.yaml", "listen: 127.0.0.1:8080\nrouts: []\nmouts: {}\n");
   for (const auto* arguments : {"check -c bad.yaml", "-c bad.yaml check", "serve -c bad.yaml"}) {
     const auto bad = run(place, arguments);
@@ -304,17 +319,17 @@ TEST_CASE("clear keeps what is in flight, and what is in doubt unless told so") 
 
 TEST_CASE("explain") {
   const Place place;
-  const auto json = run(place, "explain --json POST https://x.com/a -d '{\"b\": 1, \"a\": 49.0}'");
+  const auto json = run(place, "explain --json POST http://x.com/a -d '{\"b\": 1, \"a\": 49.0}'");
   CHECK(json.code == 0);
   CHECK(Json::parse(json.out)["canonical"] == "{\"a\":49e0,\"b\":1e0}");
-  CHECK(run(place, "explain GET https://x.com/a").out.find("pass: it is not guarded") !=
+  CHECK(run(place, "explain GET http://x.com/a").out.find("pass: it is not guarded") !=
         std::string::npos);
-  const std::string call = "explain POST https://x.com/a -d a=1 -H 'Authorization: Bearer x'";
+  const std::string call = "explain POST http://x.com/a -d a=1 -H 'Authorization: Bearer x'";
   CHECK(run(place, call).out.find("note: the store sqlite:ledger.db") != std::string::npos);
   fill(place);
   CHECK(run(place, call).out.find("note:") == std::string::npos);
   place.write("body", "x\x1b[2J");
-  CHECK(run(place, "explain POST https://x.com/a -d @body -H 'Content-Type: text/plain'")
+  CHECK(run(place, "explain POST http://x.com/a -d @body -H 'Content-Type: text/plain'")
             .out.find("x\\x1b[2J") != std::string::npos);
 }
 

@@ -193,7 +193,8 @@ class Cli(Case):
             here = json.loads(self.run_cli("explain", "--json", "POST", url, "-d", body).stdout)
             there = self.proxy.admin("POST", "/api/explain", {"method": "POST", "url": url, "body": body}).json()
             self.assertEqual((here["body_kind"], here["assumed"]), (kind, assumed))
-            self.assertEqual(here, there)
+            # Only a running proxy knows how many tunnels were blind.
+            self.assertEqual(here, {name: value for name, value in there.items() if name != "blind_tunnels"})
             self.assertIn(assumed, self.run_cli("explain", "POST", url, "-d", body).stdout)
             # And as the proxy reads a call that says so.
             called = self.proxy.proxied("POST", url, body.encode(), [tuple(assumed.split(": "))])

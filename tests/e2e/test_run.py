@@ -175,6 +175,54 @@ class Run(Case):
             self.assertEqual(answer.status, status, token)
         self.assertEqual(ledger.direct("GET", "/nowhere", headers={"Ledger-Token": self.TOKEN}).status, 404)
 
+    def blind_url(self):
+        """An https upstream that no route names: its tunnels are blind."""
+        up = self.upstream(tls=self.tls.server())
+        return up, f"https://127.0.0.1:{up.port}/v1/charges"
+
+    CURL = ("curl", "-sS", "-m", "20", "-d", "amount=49")
+
+    @unittest.skipUnless(shutil.which("curl"), "skipped by name: curl is not installed")
+    def test_the_summary_names_the_hosts_whose_tunnels_went_by_unseen(self):
+        up, url = self.blind_url()
+        done = self.run_it(*self.CURL, "--cacert", self.tls.ca, url)
+        self.assertEqual((done.returncode, up.effects), (0, 1), done.stderr)
+        self.assertIn("unseen and unguarded: 127.0.0.1 (1 tunnel)", done.stderr)
+        self.assertNotIn("unseen and unguarded: 127.0.0.1", self.run_it(*self.CURL, self.url).stderr)
+
+    @unittest.skipUnless(shutil.which("curl"), "skipped by name: curl is not installed")
+    def test_the_summary_names_them_too_where_another_proxy_runs(self):
+        ledger = self.ledger(f'tls: {{ roots: ["{self.tls.ca}"] }}')
+        self.config.write_text(ledger.file.read_text().replace("127.0.0.1:0", ledger.listen, 1).replace("127.0.0.1:0", ledger.admin_listen, 1))
+        up, url = self.blind_url()
+        for _ in range(2):
+            done = self.run_it(*self.CURL, "--cacert", self.tls.ca, url)
+            self.assertIn("unseen and unguarded: 127.0.0.1 (1 tunnel)", done.stderr)
+
+    @unittest.skipUnless(shutil.which("curl"), "skipped by name: curl is not installed")
+    def test_strict_refuses_tunnels_that_would_be_blind(self):
+        up, url = self.blind_url()
+        done = self.run_it(*self.CURL, "--cacert", self.tls.ca, url, options=("--strict",))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("403", done.stderr)
+        self.assertEqual(up.effects, 0)
+        self.assertEqual(self.run_it(*self.CURL, self.url, options=("--strict",)).returncode, 0)
+        self.assertEqual(self.up.effects, 1)
+
+    def test_strict_beside_a_running_proxy_that_is_not_is_refused(self):
+        ledger = self.ledger("")
+        self.config.write_text(ledger.file.read_text().replace("127.0.0.1:0", ledger.listen, 1).replace("127.0.0.1:0", ledger.admin_listen, 1))
+        done = self.run_it("touch", "ran", options=("--strict",))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("https: { strict: true }", done.stderr)
+        self.assertFalse((self.directory / "ran").exists())
+        # What counts is how the proxy runs, not what the file says by now.
+        self.config.write_text(self.config.read_text() + "https: { strict: true }\n")
+        self.assertEqual(self.run_it("touch", "ran", options=("--strict",)).returncode, 2)
+        ledger.config = "https: { strict: true }"
+        ledger.restart()
+        self.assertEqual(self.run_it("touch", "ran", options=("--strict",)).returncode, 0)
+
     def test_the_summary_has_a_line_a_route_and_names_what_is_in_doubt(self):
         script = self.script("two.py", """
 import sys, urllib.request
