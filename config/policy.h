@@ -75,6 +75,9 @@ struct Policy {
   std::size_t body_max = std::size_t{1} << 20;      // bytes
   std::size_t response_max = std::size_t{8} << 20;  // bytes
   std::shared_ptr<const ProbeRule> probe;           // null: nobody is asked
+  // Calls that only read (is_read) pass, unless they bring a key of their own. `reads: pass | once`;
+  // unset: they pass where the route has neither `policy: once` nor `max` written in it.
+  bool reads_pass = true;
   IdentityRules identity;
 
   // Without a key that the upstream knows, sending again would be a guess: always hold.

@@ -121,6 +121,9 @@ std::optional<ReadRoute> read_route(Reader& in, const YAML::Node& node, const Co
   read.name_at = name_entry != nullptr ? name_entry->value.Mark() : read.match_at;
   if (name_entry == nullptr) route.name = derived_name(match);
 
+  if (find_entry(entries, "reads") == nullptr)
+    route.policy.reads_pass = route.policy.reads_pass && find_entry(entries, "policy") == nullptr &&
+                              find_entry(entries, "max") == nullptr;
   use_upstream_key(route.policy, route.policy.upstream_key);
   const RoutePattern* pattern = match.empty() ? nullptr : &route.pattern;
   if (!route.policy.guarded) {

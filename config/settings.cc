@@ -283,6 +283,10 @@ Settings<Policy> make_policy_settings() {
           "is the client's Idempotency-Key the key: unless an SDK made it up, always, never"),
       word<Policy, decltype(exact), bool>("float_digits", exact, {{"8", false}, {"exact", true}},
                                           "digits to which JSON fractions are compared"),
+      word<Policy, bool Policy::*, bool>(
+          "reads", &Policy::reads_pass, {{"pass", true}, {"once", false}},
+          "OAuth token requests and GraphQL queries: let through, or guarded as other calls",
+          "pass, unless `policy: once` or `max` is written beside it"),
       {{"probe", "map", "none", "how to ask the upstream whether a call in doubt happened"},
        read_probe},
       count<Policy>(

@@ -51,6 +51,10 @@ class Body {
 
   // A field of a form or a multipart body; the first of that name.
   std::optional<std::string> form_field(std::string_view name) const;
+  // The pairs of a form, in order; else none.
+  std::span<const std::pair<std::string, std::string>> form() const { return form_; }
+  // What the body holds, whatever its coding.
+  std::string_view bytes() const { return bytes_; }
   // The JSON document; null where the body is none.
   const JsonDocument* json() const { return json_ ? &*json_ : nullptr; }
 

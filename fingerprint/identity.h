@@ -129,6 +129,11 @@ CanonicalBody canonical_body(const Call& call, const IdentityRules& rules);
 // and a UUID)? Such a value is not identity.
 bool is_generated_key(std::string_view value);
 
+// Is this POST one that only reads, and whose answer must not be kept: an OAuth token request (a form
+// of nothing but OAuth's own fields), or a GraphQL request whose selected operation is a query or a
+// subscription? Bodies that cannot be either are not parsed.
+bool is_read(const Call& call);
+
 // Does this call carry JSON-RPC 2.0 that is not `tools/call` (initialize, notifications, responses,
 // batches without a tools/call)? Such messages are never guarded. Bodies that do not speak of
 // "jsonrpc" are not parsed.

@@ -204,6 +204,8 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
   }
   if (pasted_id(*identity) && co_await proxy_.guard.is_record_id(*identity))
     co_return co_await give_problem(call, problem::key_is_record());
+  if (policy.reads_pass && !identity->explicit_key() && is_read(described))
+    co_return co_await pass(call, *body);
   call.record = to_hex(identity->id);
 
   const auto url_text = url.to_string();

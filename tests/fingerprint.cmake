@@ -1,6 +1,6 @@
 ledger_test(test_fingerprint
   SOURCES fingerprint_url_test.cc fingerprint_json_test.cc fingerprint_body_test.cc
-          fingerprint_hardening_test.cc fingerprint_identity_test.cc
+          fingerprint_hardening_test.cc fingerprint_reads_test.cc fingerprint_identity_test.cc
           fingerprint_vectors_test.cc fingerprint_property_test.cc
   LIBS ledger_core nlohmann_json::nlohmann_json ZLIB::ZLIB)
 
