@@ -8,6 +8,7 @@ set(e2e_tests
   probe
   store
   identity
+  reads
   pass
   framing
   tunnel
