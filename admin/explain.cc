@@ -91,8 +91,10 @@ tl::expected<Aimed, std::string> aim(const Config& config, const std::string& ur
   if (!url.empty() && url.front() == '/') {
     auto mounted = mount_target(config.mounts, url);
     if (!mounted)
-      return tl::unexpected("No mount maps " + url +
-                            ": give an absolute URL, or a path under a mount.");
+      return tl::unexpected(mounted.error() == NotMounted::climbs_out
+                                ? "The dot segments of " + url + " lead out of where it is mounted."
+                                : "No mount maps " + url +
+                                      ": give an absolute URL, or a path under a mount.");
     return Aimed{std::move(mounted->url), mounted->mount->upstream_key};
   }
   auto parsed = parse_url(url);
@@ -109,12 +111,17 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store, Expl
   auto aimed = aim(config, request.url);
   if (!aimed) return tl::unexpected(aimed.error());
   const auto assumed = assume_content_type(request);
-  const auto matched = match_route(config.routes, config.defaults, request.method, aimed->url);
   const auto tunnel = tunnel_of(config, *aimed);
   const bool unseen = tunnel == "blind" || tunnel == "refused";
+  std::string named;
+  for (const auto& [name, value] : request.headers)
+    if (is_method_override(name)) named = value;
+  const auto call_match =
+      match_call(config.routes, config.defaults, {request.method, named}, aimed->url,
+                 tunnel == "opened" && !guards_unnamed(config, aimed->url));
+  if (!call_match) return tl::unexpected(call_match.error());
+  const auto& matched = *call_match;
   auto policy = *matched.policy;
-  if (tunnel == "opened" && matched.route == nullptr)
-    policy = unnamed_in_tunnel(config, request.method, aimed->url);
   if (policy.guarded && policy.upstream_key.empty()) use_upstream_key(policy, aimed->upstream_key);
 
   std::vector<HeaderView> headers;

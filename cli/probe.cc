@@ -68,7 +68,8 @@ class Doctored {
     config_.mounts.clear();
     config_.routes = {
         {"doctor", *RoutePattern::parse("* " + std::string(echo_host) + "/**"), unguarded()}};
-    config_.hosts = {{echo_host, "127.0.0.1"}};
+    config_.addresses = {{echo_host, "127.0.0.1"}};
+    config_.egress = {};
     config_.tls_roots = {echo_root};
     config_.tls_client_cert = config_.tls_client_key = {};
     config_.threads = 1;

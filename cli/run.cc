@@ -199,6 +199,7 @@ struct OwnProxy {
 };
 
 tl::expected<void, std::string> start(OwnProxy& own, Store& store) {
+  for (const auto& listener : own.config.listeners) own.config.also_own.push_back(listener.listen);
   own.config.listeners.resize(1);
   own.config.listeners.front().listen = {"127.0.0.1", 0};
   auto server = Server::start(own.config, store, own.metrics, "", [](const std::string& line) {

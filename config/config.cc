@@ -113,9 +113,8 @@ bool names_host(const Config& config, const Url& url) {
   });
 }
 
-const Policy& unnamed_in_tunnel(const Config& config, std::string_view method, const Url& url) {
-  if (named(config, url.host, url.port_number())) return config.defaults.of(method);
-  return config.defaults.pass;
+bool guards_unnamed(const Config& config, const Url& url) {
+  return named(config, url.host, url.port_number());
 }
 
 Config default_config() {
@@ -127,35 +126,54 @@ Config default_config() {
   return config;
 }
 
-std::optional<Mounted> mount_target(const std::vector<Mount>& mounts, std::string_view target) {
-  if (target.empty() || target.front() != '/') return std::nullopt;
+namespace {
+
+// The mount that takes this path; "/stripe" takes "/stripe" and "/stripe/...".
+const Mount* mount_of(const std::vector<Mount>& mounts, std::string_view path) {
+  const auto takes = [&](const Mount& mount) {
+    if (mount.prefix == "/") return true;
+    const auto size = mount.prefix.size();
+    return path.starts_with(mount.prefix) && (path.size() == size || path[size] == '/');
+  };
+  const auto found = std::find_if(mounts.begin(), mounts.end(), takes);
+  return found == mounts.end() ? nullptr : &*found;
+}
+
+// What follows `prefix` in a path that begins with it, however it spells it.
+std::string_view behind(const std::string& prefix, std::string_view path) {
+  if (prefix == "/") return path;
+  const auto segments = std::count(prefix.begin(), prefix.end(), '/');
+  std::size_t at = 0;
+  for (auto i = segments; i > 0 && at != path.npos; --i) at = path.find('/', at + 1);
+  return at == path.npos ? std::string_view() : path.substr(at);
+}
+
+// Below an upstream's own path.
+std::string below(std::string path, std::string_view rest) {
+  if (rest.empty()) return path;
+  if (path.ends_with('/')) path.pop_back();
+  return path += rest;
+}
+
+}  // namespace
+
+tl::expected<Mounted, NotMounted> mount_target(const std::vector<Mount>& mounts,
+                                               std::string_view target) {
+  if (target.empty() || target.front() != '/') return tl::unexpected(NotMounted::no_mount);
   target = target.substr(0, target.find('#'));
   const auto mark = target.find('?');
-  const std::string path = normalise_path(target.substr(0, mark));
-  for (const Mount& mount : mounts) {
-    const bool root = mount.prefix == "/";
-    if (!root && (!path.starts_with(mount.prefix) ||
-                  (path.size() > mount.prefix.size() && path[mount.prefix.size()] != '/')))
-      continue;
-    const auto rest = std::string_view(path).substr(root ? 0 : mount.prefix.size());
-    Mounted mounted{mount.upstream, &mount};
-    auto& url = mounted.url;
-    if (!rest.empty()) {
-      // What follows the prefix goes out as the caller spelled it, where the prefix can be told.
-      const auto spelled = other_spelling(target.substr(0, mark), path);
-      const bool told = !spelled.empty() && (root || spelled.starts_with(mount.prefix));
-      auto sent = url.spelled_path();
-      for (auto* base : {&url.path, &sent})
-        if (base->ends_with('/')) base->pop_back();
-      sent += told ? std::string_view(spelled).substr(root ? 0 : mount.prefix.size()) : rest;
-      url.path += rest;
-      url.path_received = other_spelling(sent, url.path);
-    }
-    mounted.url.has_query = mark != std::string_view::npos;
-    if (mounted.url.has_query) mounted.url.query = target.substr(mark + 1);
-    return mounted;
-  }
-  return std::nullopt;
+  const auto path = target.substr(0, mark);
+  const Mount* const mount = mount_of(mounts, normalise_path(path));
+  // The path also goes out as it is spelled: there it must lie below the same mount.
+  const Mount* const spelled = mount_of(mounts, normalise_encoding(path));
+  if (mount != spelled || (mount != nullptr && climbs_out(behind(mount->prefix, path))))
+    return tl::unexpected(NotMounted::climbs_out);
+  if (mount == nullptr) return tl::unexpected(NotMounted::no_mount);
+  Mounted mounted{mount->upstream, mount};
+  mounted.url.set_path(below(mount->upstream.spelled_path(), behind(mount->prefix, path)));
+  mounted.url.has_query = mark != std::string_view::npos;
+  if (mounted.url.has_query) mounted.url.query = target.substr(mark + 1);
+  return mounted;
 }
 
 }  // namespace ledger

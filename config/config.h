@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/egress.h"
 #include "config/route.h"
 
 namespace ledger {
@@ -33,8 +34,9 @@ struct Mount {
 
 struct Listener {
   Endpoint listen;
-  std::optional<Url> upstream;  // own-port reverse proxy; nullopt: forward proxy and mounts
-  std::string upstream_key;     // as a mount's
+  std::optional<Url> upstream;    // own-port reverse proxy; nullopt: forward proxy and mounts
+  std::string upstream_key;       // as a mount's
+  std::vector<HostRule> hosts{};  // as Config::hosts, here alone
 };
 
 enum class Durability : std::uint8_t {
@@ -62,16 +64,24 @@ struct Config {
   std::string state_dir;               // ~ expanded
   std::vector<std::string> tls_roots;  // PEM files, trusted for upstreams beside the system's
   // PEM files, all empty or in pairs: the CA that signs for opened tunnels (else one of our own in
-  // `state_dir`), and what we show to upstreams that ask for a client's certificate.
+  // `state_dir`), and what we show to upstreams that ask for a client's certificate: to those that
+  // a mount, a listener or an https route names, and to `tls_client_hosts`.
   std::string tls_ca, tls_ca_key;
   std::string tls_client_cert, tls_client_key;
+  std::vector<HostRule> tls_client_hosts;
   std::vector<Mount> mounts;  // longest prefix first
   std::vector<Route> routes;  // first match wins
   HttpsRules https;
   std::string auth_token;  // empty: callers need none
+  Egress egress;           // where calls may go
+  // More names by which origin-form calls may ask for our listeners, and pages may be from.
+  std::vector<HostRule> hosts;
   // Names that have these addresses, whatever DNS says. Not in the file: for `ledger doctor`, whose
   // host only its own proxy can find.
-  std::vector<std::pair<std::string, std::string>> hosts;
+  std::vector<std::pair<std::string, std::string>> addresses;
+  // Addresses that are Ledger's beside the listeners and the admin endpoint. Not in the file: for
+  // `ledger run`, whose proxy stands beside those of the file.
+  std::vector<Endpoint> also_own;
 
   // Limits that belong to the process, not to a route.
   std::size_t header_max = 65'536;                   // bytes of one message's head
@@ -105,9 +115,9 @@ std::string tunnels_in_words(const Config& config);
 bool opens_tunnel(const Config& config, std::string_view host, std::uint16_t port);
 // Does a route name this host, under the URL's scheme?
 bool names_host(const Config& config, const Url& url);
-// The policy of a call that came in an opened tunnel and that no route names. Where nothing names
-// the host (`https.open: all`) it passes: a POST may be a poll there.
-const Policy& unnamed_in_tunnel(const Config& config, std::string_view method, const Url& url);
+// Are calls that come in an opened tunnel and that no route names guarded as `defaults` say? Where
+// nothing names the host (`https.open: all`) they pass: a POST may be a poll there.
+bool guards_unnamed(const Config& config, const Url& url);
 
 // Reads and checks `path`. All mistakes that can be told apart are reported at once, in the order
 // of the file. A file that cannot be read is an error; an empty one means the defaults. `env` looks
@@ -136,13 +146,15 @@ struct ConfigKey {
 std::vector<ConfigKey> config_keys(std::string_view section);
 std::vector<std::string> config_sections();
 
-// The upstream URL for a reverse call: `target` is origin-form ("/stripe/v1/charges?x"). nullopt
-// where no mount has its prefix. `/stripe` mounts /stripe and /stripe/..., not /stripes. The path
-// is normalised first, so that dot segments cannot leave a mount. `mounts`: longest prefix first.
+// The upstream URL for a reverse call: `target` is origin-form ("/stripe/v1/charges?x"). `/stripe`
+// mounts /stripe and /stripe/..., not /stripes. What follows goes out as it is spelled; a path
+// whose dot segments lead out of its mount has no upstream. `mounts`: longest prefix first.
 struct Mounted {
   Url url;
   const Mount* mount;
 };
-std::optional<Mounted> mount_target(const std::vector<Mount>& mounts, std::string_view target);
+enum class NotMounted : std::uint8_t { no_mount, climbs_out };
+tl::expected<Mounted, NotMounted> mount_target(const std::vector<Mount>& mounts,
+                                               std::string_view target);
 
 }  // namespace ledger

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "fingerprint/text.h"
+
 namespace ledger {
 namespace {
 
@@ -265,6 +267,49 @@ Matched match_route(std::span<const Route> routes, const MethodDefaults& default
     if (auto captures = route.pattern.match(method, url))
       return {&route, &route.policy, std::move(*captures)};
   return {nullptr, &defaults.of(method), {}};
+}
+
+bool is_method_override(std::string_view header) {
+  return same_text(header, "x-http-method-override") || same_text(header, "x-http-method") ||
+         same_text(header, "x-method-override");
+}
+
+namespace {
+
+// All methods that are `method` in another case and that somebody speaks of.
+std::vector<std::string> other_cases(std::span<const Route> routes, const MethodDefaults& defaults,
+                                     std::string_view method) {
+  std::vector<std::string> others;
+  const auto consider = [&](const std::string& other) {
+    if (other != method && same_text(other, method)) others.push_back(other);
+  };
+  consider(upper_text(method));
+  for (const auto& [name, once] : defaults.guarded) consider(name);
+  for (const auto& route : routes)
+    for (const auto& name : route.pattern.methods()) consider(name);
+  return others;
+}
+
+}  // namespace
+
+tl::expected<Matched, std::string> match_call(std::span<const Route> routes,
+                                              const MethodDefaults& defaults,
+                                              const CallMethod& method, const Url& url,
+                                              bool unnamed_pass) {
+  const auto match = [&](std::string_view name) {
+    auto matched = match_route(routes, defaults, name, url);
+    if (matched.route == nullptr && unnamed_pass) matched.policy = &defaults.pass;
+    return matched;
+  };
+  for (const auto given : {method.line, method.header})
+    for (const auto& meant : other_cases(routes, defaults, given))
+      if (match(meant).policy->guarded)
+        return tl::unexpected("The method `" + std::string(given) + "` is not `" + meant +
+                              "`, which is guarded here; nothing was sent. Write `" + meant + "`.");
+  auto own = match(method.line);
+  if (method.header.empty() || method.header == method.line) return own;
+  auto named = match(method.header);
+  return own.policy->guarded && !named.policy->guarded ? std::move(own) : std::move(named);
 }
 
 }  // namespace ledger

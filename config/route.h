@@ -99,4 +99,21 @@ struct Matched {
 Matched match_route(std::span<const Route> routes, const MethodDefaults& defaults,
                     std::string_view method, const Url& url);
 
+// The headers by which frameworks let a call name another method than its request line does.
+bool is_method_override(std::string_view header);
+
+// What a call says of its method: in its request line, and in such headers (empty: nothing).
+struct CallMethod {
+  std::string_view line, header;
+};
+
+// The same for such a call. It is judged as the method that its header names, and where the request
+// line's own is guarded and that one is not, as its own: no header takes a call past a guard.
+// `unnamed_pass`: whatever no route names passes. Error: a method that is a guarded one but for its
+// case, in a sentence.
+tl::expected<Matched, std::string> match_call(std::span<const Route> routes,
+                                              const MethodDefaults& defaults,
+                                              const CallMethod& method, const Url& url,
+                                              bool unnamed_pass = false);
+
 }  // namespace ledger

@@ -5,23 +5,17 @@
 
 #include "config/hints.h"
 #include "config/settings.h"
+#include "fingerprint/text.h"
 
 namespace ledger {
 namespace {
 
-std::string upper(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-  return out;
-}
-
 // In `defaults`, methods are told from policy keys by their letters: methods have no small ones.
-bool is_method(const std::string& key) { return is_token(key) && key == upper(key); }
+bool is_method(const std::string& key) { return is_token(key) && key == upper_text(key); }
 
 void set_method(Reader& in, const Entry& entry, MethodDefaults& defaults) {
   for (const auto& setting : policy_settings())
-    if (upper(setting.key.name) == entry.key)
+    if (upper_text(setting.key.name) == entry.key)
       return in.fail(entry.at, "unknown key " + code(entry.key) + "; did you mean " +
                                    code(setting.key.name) + "?");
   if (const auto hint = misspelt_method(entry.key); !hint.empty())
@@ -222,6 +216,11 @@ void read_probe(Reader& in, const Entry& entry, Policy& policy) {
     if (!parsed) return in.fail(at.value.Mark(), "`get`: " + parsed.error());
     if (!value.starts_with('/') && !value.starts_with("https://") && !value.starts_with("http://"))
       return in.fail(at.value.Mark(), "`get` is a URL, or a path such as `/charges?reference=…`");
+    const auto authority = value.starts_with('/') ? 0 : value.find("://") + 3;
+    if (value.find('/', authority) > value.find("${"))
+      return in.fail(
+          at.value.Mark(),
+          "`get`: a call may not choose the host that is asked; write it out, up to its `/`");
     probe->get = std::move(*parsed);
   });
   const bool executed_if = text("executed_if", [&](const Entry& at, const std::string& value) {
@@ -259,7 +258,8 @@ void read_defaults(Reader& in, const Entry& entry, Config& config) {
   Entries policy_entries;
   for (const Entry& one : in.entries(entry.value, "`defaults`")) {
     // `post` and `Post` mean the method; `put` is nearer to it than to any key of a policy.
-    const bool meant = misspelt_method(one.key) == "; did you mean " + code(upper(one.key)) + "?";
+    const bool meant =
+        misspelt_method(one.key) == "; did you mean " + code(upper_text(one.key)) + "?";
     if (is_method(one.key) || meant)
       set_method(in, one, config.defaults);
     else
@@ -276,7 +276,8 @@ void read_tls(Reader& in, const Entry& entry, Config& config) {
   read_settings(in, entries, tls_settings(), config);
   for (const auto& [one, other] :
        {std::pair{"ca", "ca_key"}, std::pair{"ca_key", "ca"},
-        std::pair{"client_cert", "client_key"}, std::pair{"client_key", "client_cert"}})
+        std::pair{"client_cert", "client_key"}, std::pair{"client_key", "client_cert"},
+        std::pair{"client_hosts", "client_cert"}})
     if (const Entry* here = find_entry(entries, one); here && !find_entry(entries, other))
       in.fail(here->at, code(one) + " needs " + code(other) + " beside it");
 }

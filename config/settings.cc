@@ -164,6 +164,17 @@ Parsed<std::string> parse_name(std::string_view text) {
       "a route's name goes into a header: printable ASCII without spaces, up to 128 characters");
 }
 
+// One of a list that means: these, and nobody else.
+Parsed<HostRule> parse_named_host(std::string_view text) {
+  auto rule = HostRule::parse(text);
+  if (rule && rule->is_any())
+    return tl::unexpected(code(text) + " is any host; name the ones that are meant");
+  return rule;
+}
+
+constexpr std::string_view host_list =
+    "list of hosts, *.SUFFIX, addresses, networks; each with :PORT";
+
 void read_scope(Reader& in, const Entry& entry, Policy& policy) {
   auto& scope = policy.identity.scope;
   scope.clear();
@@ -365,6 +376,9 @@ const Settings<Listener>& listener_settings() {
       value<Listener>({"upstream_key", "a header name, body:/name or form:name", "none",
                        "for its routes that have none of their own"},
                       &Listener::upstream_key, parse_upstream_key),
+      list<Listener>(
+          {"hosts", std::string(host_list), "none", "as `hosts` of the file, here alone"},
+          &Listener::hosts, parse_named_host),
   };
   return table;
 }
@@ -438,8 +452,12 @@ const Settings<Config>& tls_settings() {
                "one of our own, in `state`"),
       pem_file("ca_key", &Config::tls_ca_key, "the key of `ca`"),
       pem_file("client_cert", &Config::tls_client_cert,
-               "shown to upstreams that ask for a certificate; its chain may follow"),
+               "shown to upstreams of ours that ask for a certificate; its chain may follow"),
       pem_file("client_key", &Config::tls_client_key, "the key of `client_cert`"),
+      list<Config>(
+          {"client_hosts", std::string(host_list), "none",
+           "who is shown `client_cert` beside the hosts of mounts, listeners and https routes"},
+          &Config::tls_client_hosts, parse_named_host),
   };
   return table;
 }
@@ -449,6 +467,20 @@ const Settings<Config>& auth_settings() {
       value<Config>({"token", "printable ASCII without spaces", "none",
                      "the password of the proxy URL, or Ledger-Token, that callers must show"},
                     &Config::auth_token, parse_token),
+  };
+  return table;
+}
+
+const Settings<Config>& egress_settings() {
+  const auto deny = [](Config & c) -> auto& { return c.egress.deny; };
+  const auto allow = [](Config & c) -> auto& { return c.egress.allow; };
+  static const Settings<Config> table = {
+      list<Config>(
+          {"deny", std::string(host_list), "none", "where no call may go; wins over `allow`"}, deny,
+          HostRule::parse),
+      list<Config>(
+          {"allow", std::string(host_list), "everywhere", "where calls may go, and nowhere else"},
+          allow, HostRule::parse),
   };
   return table;
 }
@@ -543,6 +575,11 @@ const Settings<Config>& top_settings() {
       section("https", "which https tunnels are opened; every other goes through unseen",
               https_settings),
       section("auth", "who may call", auth_settings),
+      section("egress", "where calls may go", egress_settings),
+      list<Config>({"hosts", std::string(host_list), "none",
+                    "names of this machine that mounts and own ports may be called by, beside its "
+                    "addresses and localhost"},
+                   &Config::hosts, parse_named_host),
       {{"mounts", "map of /PREFIX to a map, or to its upstream alone", "none",
         "path prefixes of the reverse proxy"},
        read_mounts},
@@ -563,8 +600,8 @@ void append(std::vector<ConfigKey>& keys, const Settings<T>& table) {
 }  // namespace
 
 std::vector<std::string> config_sections() {
-  return {"",    "admin", "store", "limits", "defaults",  "outcomes", "probe",
-          "tls", "https", "auth",  "mounts", "listeners", "routes"};
+  return {"",    "admin", "store", "limits", "defaults", "outcomes",  "probe",
+          "tls", "https", "auth",  "egress", "mounts",   "listeners", "routes"};
 }
 
 std::vector<ConfigKey> config_keys(std::string_view section) {
@@ -576,6 +613,7 @@ std::vector<ConfigKey> config_keys(std::string_view section) {
   if (section == "tls") append(keys, tls_settings());
   if (section == "https") append(keys, https_settings());
   if (section == "auth") append(keys, auth_settings());
+  if (section == "egress") append(keys, egress_settings());
   if (section == "mounts") append(keys, mount_settings());
   if (section == "listeners") append(keys, listener_settings());
   if (section == "routes") append(keys, route_settings());

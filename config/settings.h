@@ -24,6 +24,7 @@ const Settings<Config>& admin_settings();
 const Settings<Config>& store_settings();
 const Settings<Config>& tls_settings();
 const Settings<Config>& auth_settings();
+const Settings<Config>& egress_settings();
 const Settings<Config>& limit_settings();
 const Settings<Config>& https_settings();
 

@@ -13,9 +13,9 @@ namespace {
 
 // Headers that choose the operation or the account.
 constexpr std::string_view identity_headers[] = {
-    "openai-organization", "openai-project",         "soapaction",
-    "stripe-account",      "stripe-context",         "x-account-id",
-    "x-amz-target",        "x-http-method-override", "x-tenant-id"};
+    "openai-organization", "openai-project",         "soapaction",       "stripe-account",
+    "stripe-context",      "x-account-id",           "x-amz-target",     "x-http-method",
+    "x-tenant-id",         "x-http-method-override", "x-method-override"};
 
 constexpr std::uint32_t occurrence_max = 1'000'000;
 

@@ -81,7 +81,7 @@ std::string_view to_string(KeySource source);
 std::optional<KeySource> key_source_from(std::string_view text);
 
 // A URL template as it reads for `call`, the values percent-encoded. nullopt: the call lacks a
-// part.
+// part, or a value would climb the path.
 std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call& call,
                                              const IdentityRules& rules, const Captures& captures);
 

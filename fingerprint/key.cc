@@ -175,6 +175,36 @@ tl::expected<KeyTemplate, std::string> parse_label_template(std::string_view tex
   return parse_template(text);
 }
 
+namespace {
+
+// A value that holds a dot segment, spelled in whatever way, could climb the path that it stands
+// in.
+bool holds_dot_segment(std::string_view value) {
+  for (auto text = percent_decode(value, false);; text = percent_decode(text, false)) {
+    for (std::string_view rest = text;;) {
+      const auto end = rest.find_first_of("/\\");
+      const auto segment = rest.substr(0, std::min(end, rest.find(';')));
+      if (segment == "." || segment == "..") return true;
+      if (end == rest.npos) break;
+      rest.remove_prefix(end + 1);
+    }
+    if (percent_decode(text, false) == text) return false;
+  }
+}
+
+// Would a server find a dot segment where the template has none?
+bool has_dot_segment(std::string_view path) {
+  path = path.substr(0, path.find_first_of("?#"));
+  while (!path.empty()) {
+    const auto segment = path.substr(0, path.find('/'));
+    if (holds_dot_segment(segment)) return true;
+    path.remove_prefix(std::min(path.size(), segment.size() + 1));
+  }
+  return false;
+}
+
+}  // namespace
+
 std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call& call,
                                              const IdentityRules& rules, const Captures& captures) {
   const Body body(call);
@@ -184,6 +214,7 @@ std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call&
     if (!value || value->empty()) return std::nullopt;
     text += part.kind == Part::Kind::literal ? *value : percent_encode(*value);
   }
+  if (has_dot_segment(text)) return std::nullopt;
   return text;
 }
 

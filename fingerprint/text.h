@@ -15,6 +15,13 @@ inline std::string lower_text(std::string_view text) {
   return out;
 }
 
+inline std::string upper_text(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
+  return out;
+}
+
 // Equal without case.
 inline bool same_text(std::string_view a, std::string_view b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {

@@ -23,27 +23,6 @@ bool ends_in_open_escape(std::string_view text) {
   return text.ends_with('%');
 }
 
-// RFC 3986 section 6.2.2.2: decodes what need not be encoded, and spells the rest alike.
-std::string normalise_encoding(std::string_view path) {
-  std::string out;
-  out.reserve(path.size());
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    const int octet = path[i] == '%' ? encoded_octet(path, i) : -1;
-    if (octet < 0) {
-      out += path[i];
-      continue;
-    }
-    const auto c = static_cast<char>(octet);
-    if (is_unreserved(static_cast<unsigned char>(c)) &&
-        !(hex_value(c) >= 0 && ends_in_open_escape(out)))
-      out += c;
-    else
-      append_octet(out, static_cast<unsigned char>(octet));
-    i += 2;
-  }
-  return out;
-}
-
 // RFC 3986 section 5.2.4, for an absolute path.
 std::string remove_dot_segments(std::string_view path) {
   std::string out;
@@ -63,7 +42,7 @@ std::string remove_dot_segments(std::string_view path) {
 }
 
 bool valid_host(std::string_view host) {
-  if (host.empty() || host == "." || host.ends_with("..")) return false;
+  if (host.empty() || host.front() == '.' || host.find("..") != host.npos) return false;
   if (host.front() == '[')
     return host.size() > 3 && host.back() == ']' &&
            host.find_first_not_of("0123456789abcdefABCDEF:.", 1) == host.size() - 1;
@@ -135,12 +114,30 @@ tl::expected<Url, std::string> parse_url(std::string_view text) {
   if (auto fault = read_authority(authority, url)) return tl::unexpected(std::move(*fault));
 
   const auto question = text.find('?');
-  const auto path = text.substr(0, question);
-  url.path = normalise_path(path);
-  url.path_received = other_spelling(path, url.path);
+  url.set_path(text.substr(0, question));
   url.has_query = question != text.npos;
   if (url.has_query) url.query = text.substr(question + 1);
   return url;
+}
+
+std::string normalise_encoding(std::string_view path) {
+  std::string out;
+  out.reserve(path.size());
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    const int octet = path[i] == '%' ? encoded_octet(path, i) : -1;
+    if (octet < 0) {
+      out += path[i];
+      continue;
+    }
+    const auto c = static_cast<char>(octet);
+    if (is_unreserved(static_cast<unsigned char>(c)) &&
+        !(hex_value(c) >= 0 && ends_in_open_escape(out)))
+      out += c;
+    else
+      append_octet(out, static_cast<unsigned char>(octet));
+    i += 2;
+  }
+  return out;
 }
 
 std::string normalise_path(std::string_view path) {
@@ -148,9 +145,26 @@ std::string normalise_path(std::string_view path) {
   return out.empty() ? "/" : out;
 }
 
-std::string other_spelling(std::string_view path, std::string_view normalised) {
-  if (path == normalised || normalise_encoding(path) != normalised) return {};
-  return std::string(path);
+void Url::set_path(std::string_view spelled) {
+  path = normalise_path(spelled);
+  path_received = spelled.empty() || spelled == path ? std::string() : std::string(spelled);
+}
+
+bool climbs_out(std::string_view path) {
+  const auto decoded = percent_decode(path, false);
+  std::size_t depth = 0;
+  for (std::string_view rest = decoded; !rest.empty();) {
+    const auto segment = rest.substr(0, rest.find_first_of("/\\"));
+    rest.remove_prefix(std::min(rest.size(), segment.size() + 1));
+    const auto name = segment.substr(0, segment.find(';'));  // some drop a segment's parameters
+    if (name == "..") {
+      if (depth == 0) return true;
+      --depth;
+    } else if (name != "." && !name.empty()) {  // some merge slashes
+      ++depth;
+    }
+  }
+  return false;
 }
 
 std::string percent_encode(std::string_view text) {

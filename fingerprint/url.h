@@ -12,17 +12,19 @@ namespace ledger {
 
 struct Url {
   std::string scheme;  // "http" or "https", lower case
-  std::string host;    // lower case, IDNA as received; an IPv6 literal keeps its brackets
+  std::string host;    // lower case, without a final dot, IDNA as received; an IPv6 literal keeps
+                       // its brackets
   std::string port;    // digits; empty when it is the scheme's default (80, 443)
   std::string
       path;  // normalised: unreserved octets decoded, upper-case hex, no dot segments; never empty
   std::string query;  // as received, without '?'
   bool has_query = false;
-  std::string path_received;  // where it differs from `path` in its percent-encoding; else empty
+  std::string path_received;  // as it came, where it is spelled otherwise than `path`; else empty
 
-  // The path to send: a proxy must not respell it (RFC 9110 section 7.7), and AWS signs it. Dot
-  // segments are gone: what is sent is what was identified.
+  // The path to send: a proxy must not respell it (RFC 9110 section 7.7), and AWS signs it. `path`
+  // is for identity and for matching alone.
   const std::string& spelled_path() const { return path_received.empty() ? path : path_received; }
+  void set_path(std::string_view spelled);  // both of them
 
   std::uint16_t port_number() const;  // the default where `port` is empty
   std::string origin() const;         // scheme://host[:port]
@@ -36,9 +38,12 @@ tl::expected<Url, std::string> parse_url(std::string_view text);
 // RFC 3986 6.2.2: decodes percent-encoded unreserved octets, upper-cases the hex of the others,
 // removes dot segments. "" becomes "/". A malformed "%" stays as it is, and malformed.
 std::string normalise_path(std::string_view path);
+// The same, but for its dot segments, which stay.
+std::string normalise_encoding(std::string_view path);
 
-// `path`, where it is `normalised` but for its percent-encoding; else "".
-std::string other_spelling(std::string_view path, std::string_view normalised);
+// Do the dot segments of `path` lead out of where it begins? Also as a server may read it that
+// decodes `%2F` and `%5C` before it looks for dots, merges slashes or drops `;parameters`.
+bool climbs_out(std::string_view path);
 
 // Percent-encodes all but unreserved characters (RFC 3986 section 2.3).
 std::string percent_encode(std::string_view text);

@@ -32,6 +32,7 @@ struct Rejected {
 };  // complete, says that nothing happened
 struct NotSent {
   std::string why;
+  NotReached reason = NotReached::failed;
 };  // no byte of the request left
 struct Unknown {
   std::string why;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "guard/async.h"
+#include "guard/problem.h"
 #include "store/record.h"
 
 namespace ledger {
@@ -28,6 +29,7 @@ class Exchange {
   struct Connected {
     std::string error;     // why not, for a person; empty: ready
     bool lasting = false;  // another try would end in the same way (a certificate is refused)
+    NotReached reason = NotReached::failed;
   };
   virtual Awaitable<Connected> connect(SteadyClock::time_point deadline) = 0;
 

@@ -129,7 +129,7 @@ void Execution::begin_anew() {
 Awaitable<Outcome> Execution::send_once() {
   auto connected = co_await exchange_->connect(deadline_);
   lasting_ = connected.lasting;
-  if (!connected.error.empty()) co_return NotSent{std::move(connected.error)};
+  if (!connected.error.empty()) co_return NotSent{std::move(connected.error), connected.reason};
   if (SteadyClock::now() >= deadline_)
     co_return NotSent{"connecting took the route's whole `timeout` of " +
                       seconds_text(policy_.timeout)};

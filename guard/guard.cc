@@ -66,7 +66,7 @@ Admission Guard::share(const Outcome& outcome) {
   if (auto* o = std::get_if<Rejected>(&outcome))
     return joined(o->answer, problem::rejection_not_stored(o->answer->status));
   if (auto* o = std::get_if<NotSent>(&outcome))
-    return joined(problem::upstream_unreachable(o->why));
+    return joined(problem::not_reached(o->reason, o->why));
   const auto& unknown = std::get<Unknown>(outcome);
   auto doubt = problem::outcome_unknown(unknown.why, unknown.timed_out);
   if (unknown.answer) return joined(unknown.answer, std::move(doubt));

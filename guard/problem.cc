@@ -230,6 +230,25 @@ Problem tunnel_not_opened(std::string_view host) {
       false);
 }
 
+Problem egress_denied(std::string_view why) {
+  return make("egress-denied", 403, "Calls may not go there",
+              sentence("", why,
+                       "; nothing was sent. Do not retry, and do not try another way: ask the "
+                       "operator, who can allow it under `egress` in ledger.yaml."),
+              false);
+}
+
+Problem host_not_allowed(std::string_view why) {
+  return make("host-not-allowed", 403, "This address is not to be called in this way",
+              sentence("", why, "; nothing was sent."), false);
+}
+
+Problem not_reached(NotReached reason, std::string_view why) {
+  if (reason == NotReached::loop) return loop_detected();
+  if (reason == NotReached::denied) return egress_denied(why);
+  return upstream_unreachable(why);
+}
+
 }  // namespace problem
 
 namespace {

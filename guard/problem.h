@@ -26,6 +26,13 @@ struct Problem {
   std::string_view ledger_status = "refused";
 };
 
+// Why nothing was sent.
+enum class NotReached : std::uint8_t {
+  failed,  // no such host, a refused connection, a certificate, a lapsed lease
+  loop,    // it leads to ourselves
+  denied   // `egress` says so
+};
+
 // The table of all problems: one function each, so that a slug, its status and its words stand
 // once.
 namespace problem {
@@ -53,6 +60,9 @@ Problem upstream_unreachable(std::string_view why);             // 502, safe to 
 Problem outcome_unknown(std::string_view why, bool timed_out);  // 504 or 502, not safe
 Problem upstream_failed(std::string_view why, bool timed_out);  // pass policy: 502 or 504
 Problem tunnel_not_opened(std::string_view host);               // https.strict
+Problem egress_denied(std::string_view why);                    // 403
+Problem host_not_allowed(std::string_view why);                 // 403
+Problem not_reached(NotReached reason, std::string_view why);   // one of three
 }  // namespace problem
 
 // application/problem+json, with the fields that SDKs show (`message`, `error`). `record` is its id

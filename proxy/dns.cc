@@ -31,9 +31,10 @@ std::optional<Addresses> without_asking(const std::string& host) {
 }
 
 ip::address address_of(const sockaddr& from) {
+  // An endpoint's own size() follows its family, which is in what is copied.
   ip::tcp::endpoint endpoint;
-  endpoint.resize(from.sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
-  std::memcpy(endpoint.data(), &from, endpoint.size());
+  const auto size = from.sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+  std::memcpy(endpoint.data(), &from, size);
   return endpoint.address();
 }
 

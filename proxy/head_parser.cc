@@ -4,6 +4,7 @@
 #include <boost/beast/http/basic_parser.hpp>
 #include <charconv>
 
+#include "config/route.h"
 #include "proxy/syntax.h"
 
 namespace ledger {
@@ -73,6 +74,7 @@ FieldKind kind_of(http::field field, std::string_view name) {
     case http::field::te:
     case http::field::trailer:
     case http::field::upgrade:
+    case http::field::http2_settings:
       return FieldKind::hop_by_hop;
     case http::field::content_length:
       return FieldKind::content_length;
@@ -82,11 +84,14 @@ FieldKind kind_of(http::field field, std::string_view name) {
       return FieldKind::expect;
     case http::field::via:
       return FieldKind::via;
+    case http::field::origin:
+      return FieldKind::page;
     default:
       constexpr std::string_view ours = "ledger-";
       if (name.size() > ours.size() && iequals(name.substr(0, ours.size()), ours))
         return FieldKind::ledger;
-      return FieldKind::other;
+      if (iequals(name, "Sec-Fetch-Site")) return FieldKind::page;
+      return is_method_override(name) ? FieldKind::method_override : FieldKind::other;
   }
 }
 
@@ -184,9 +189,10 @@ ReadError HeadParser::parse(std::string_view text, bool to_head) {
   if (error != ReadError::none) return error;
   if (!request && head_.status < 100) return fail(ReadError::malformed, "a status below 100");
   error = check_host();
-  if (error != ReadError::none) return error;
-  read_connection();
-  return read_framing(to_head);
+  if (error == ReadError::none) error = read_override();
+  if (error == ReadError::none) error = read_framing(to_head);
+  if (error == ReadError::none) read_connection();
+  return error;
 }
 
 template <bool isRequest>
@@ -218,10 +224,25 @@ ReadError HeadParser::check_host() {
   return ReadError::none;
 }
 
+ReadError HeadParser::read_override() {
+  if (side_ == MessageReader::Side::responses) return ReadError::none;
+  for (std::size_t i = 0; i < head_.fields.size(); ++i) {
+    if (head_.kinds[i] != FieldKind::method_override) continue;
+    const auto method = head_.fields[i].value;
+    if (!is_token(method)) return fail(ReadError::malformed, "a method override that is no method");
+    if (!head_.method_override.empty() && head_.method_override != method)
+      return fail(ReadError::malformed, "two method overrides that differ");
+    head_.method_override = method;
+  }
+  return ReadError::none;
+}
+
 // RFC 9112 section 9.3; RFC 9110 sections 7.8 and 10.1.1. What HTTP/1.0 does not know is ignored
 // there.
 void HeadParser::read_connection() {
   bool close = false, keep = false, upgrade = false, named = false, proxy_close = false;
+  bool websocket = false;
+  const bool request = side_ == MessageReader::Side::requests;
   for (std::size_t i = 0; i < head_.fields.size(); ++i) {
     const auto kind = head_.kinds[i];
     if (kind == FieldKind::other) continue;
@@ -231,6 +252,10 @@ void HeadParser::read_connection() {
       close = close || list_has(f.value, "close");
       keep = keep || list_has(f.value, "keep-alive");
       upgrade = upgrade || list_has(f.value, "upgrade");
+    } else if (kind == FieldKind::hop_by_hop && iequals(f.name, "Upgrade")) {
+      // A request may offer several; an answer has chosen one.
+      websocket =
+          websocket || (request ? list_has(f.value, "websocket") : iequals(f.value, "websocket"));
     } else if (iequals(f.name, "Proxy-Connection")) {
       proxy_close = proxy_close || list_has(f.value, "close");
     } else if (kind == FieldKind::expect) {
@@ -239,8 +264,12 @@ void HeadParser::read_connection() {
     }
   }
   close = close || (!named && proxy_close);
-  head_.keep_alive = !close && (head_.version == 11 || keep);
-  head_.upgrade = upgrade && head_.version == 11 && head_.has("Upgrade");
+  // A body that ends with its connection leaves none to keep.
+  head_.keep_alive =
+      !close && (head_.version == 11 || keep) && head_.framing != Framing::until_close;
+  const bool can_upgrade =
+      request ? head_.method == "GET" && head_.framing == Framing::none : head_.status == 101;
+  head_.upgrade = upgrade && can_upgrade && head_.version == 11 && websocket;
 }
 
 // Content-Length and Transfer-Encoding (RFC 9112 section 6): anything that two parsers could read
@@ -287,7 +316,6 @@ ReadError HeadParser::read_framing(bool to_head) {
     head_.framing = Framing::length;
   else
     head_.framing = response ? Framing::until_close : Framing::none;
-  if (head_.framing == Framing::until_close) head_.keep_alive = false;
   return ReadError::none;
 }
 

@@ -32,9 +32,12 @@ HttpExchange::~HttpExchange() {
 Awaitable<Exchange::Connected> HttpExchange::connect(SteadyClock::time_point deadline) {
   connection_.reset();
   sent_ = whole_ = false;
-  const UpstreamAddress to{request_.url, request_.insecure};
+  const UpstreamAddress to{request_.url, request_.insecure, request_.configured};
   auto connection = co_await pool_.acquire(to, UpstreamPool::Freshness::guarded, deadline);
-  if (!connection) co_return Connected{connection.error().why, connection.error().lasting};
+  if (!connection) {
+    auto& error = connection.error();
+    co_return Connected{std::move(error.why), error.lasting, error.reason};
+  }
   connection_ = std::move(*connection);
   co_return Connected{};
 }

@@ -13,7 +13,7 @@ namespace ledger {
 // What is sent: the whole head, and the body it frames.
 struct OutgoingRequest {
   Url url;
-  bool insecure = false;  // see UpstreamAddress
+  bool insecure = false, configured = false;  // see UpstreamAddress
   std::string head;
   std::shared_ptr<const std::string> body;
   bool to_head = false;  // a HEAD request: its answer has no body

@@ -33,14 +33,17 @@ enum class FieldKind : std::uint8_t {
   transfer_encoding,
   expect,
   via,
-  ledger,  // Ledger-*
+  page,             // Origin, Sec-Fetch-Site: of what web page a browser sends this
+  method_override,  // see is_method_override
+  ledger,           // Ledger-*
 };
 
 // A message's head. Views stay valid until the reader's next read_head() or wait_for_bytes().
 struct Head {
   // Request: method, target. Response: status, reason.
   std::string_view method, target, reason;
-  std::string_view host;  // request: Host; empty where absent
+  std::string_view host;             // request: Host; empty where absent
+  std::string_view method_override;  // request: the method that headers name; empty: none
   int status = 0;
   int version = 11;                // 10 or 11
   std::vector<HeaderView> fields;  // in order, values trimmed; names as received
@@ -49,7 +52,9 @@ struct Head {
   std::uint64_t content_length = 0;  // Framing::length
   bool keep_alive = true;            // as the peer said (RFC 9112 section 9.3)
   bool expect_continue = false;      // request: Expect: 100-continue
-  bool upgrade = false;  // Connection: upgrade with an Upgrade field (request, or a 101)
+  // To WebSocket, and nothing else: request: it is asked for (a GET without a body); a 101: it is
+  // done.
+  bool upgrade = false;
 
   // The first field of that name, compared without case; empty where absent.
   std::string_view get(std::string_view name) const;
@@ -62,7 +67,7 @@ bool list_has(std::string_view list, std::string_view token);
 
 // Header fields that live on one connection only (RFC 9110 section 7.6.1): Connection and what it
 // names, Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, TE, Trailer,
-// Transfer-Encoding, Upgrade.
+// Transfer-Encoding, Upgrade, HTTP2-Settings.
 class HopByHop {
  public:
   explicit HopByHop(const Head& head);  // outlives it
@@ -97,7 +102,8 @@ class MessageReader {
   // Reads the next head. `to_head`: a response to HEAD (it has no body whatever its fields say).
   // Refuses as malformed: CL together with TE, differing or non-digit CLs, obs-fold, a bare LF or
   // CR, white space before a colon, a NUL, an HTTP/1.1 request without exactly one Host (CONNECT
-  // and HTTP/1.0 excepted from "without"), TE in HTTP/1.0, a version other than 1.0 and 1.1.
+  // and HTTP/1.0 excepted from "without"), TE in HTTP/1.0, a version other than 1.0 and 1.1,
+  // method overrides that are no methods or differ.
   Awaitable<ReadError> read_head(bool to_head = false);
   // The same without a coroutine, where the head is here already; nullopt where it is not.
   std::optional<ReadError> head_now(bool to_head = false);

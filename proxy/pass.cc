@@ -51,16 +51,17 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
   pass_until_ = SteadyClock::time_point::max();
   if (!policy.guarded && policy.timeout > Duration::zero())
     pass_until_ = SteadyClock::now() + policy.timeout;
-  const bool safe = is_safe(call.head.method);
+  const bool safe = is_safe(call.head.method) &&
+                    (call.head.method_override.empty() || is_safe(call.head.method_override));
   const auto freshness = safe ? UpstreamPool::Freshness::any : UpstreamPool::Freshness::guarded;
   for (bool retry = safe && reader_.body_done();;) {
     auto upstream = worker_.pool.take_idle(call.to->origin, freshness);
     if (!upstream) {
-      const UpstreamAddress to{call.to->target.url, call.to->target.insecure};
+      const UpstreamAddress to = call.to->target.address();
       auto opened = co_await worker_.pool.acquire(
           to, freshness, std::min(SteadyClock::now() + proxy_.config.connect_timeout, pass_until_));
       if (!opened) {
-        auto problem = problem::upstream_unreachable(opened.error().why);
+        auto problem = problem::not_reached(opened.error().reason, opened.error().why);
         problem.ledger_status = to_string(CallStatus::passed);
         co_return co_await give_problem(call, problem);
       }
@@ -88,7 +89,7 @@ Awaitable<Session::Then> Session::exchange_passing(const CallState& call,
                            {&target.url, proxy_.via, client_address_, target.reverse, {}, nullptr});
   if (call.head.upgrade) {
     append_field(first, "Connection", "upgrade");
-    append_field(first, "Upgrade", call.head.get("Upgrade"));
+    append_field(first, "Upgrade", "websocket");
   }
   const bool whole = reader_.body_done();
   if (whole && call.head.framing == Framing::chunked)
@@ -188,6 +189,14 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
 
   const auto& head = reader.head();
   const bool switching = head.status == 101;
+  if (switching && !(call.head.upgrade && head.upgrade)) {
+    // What comes next on either connection is not what the other one takes it for.
+    upstream.stream.close();
+    unread_ = unread_ || !reader_.body_done();
+    co_return co_await give_problem(
+        call, problem::upstream_failed(
+                  "the destination switched to a protocol that nobody asked for", false));
+  }
   const bool chunked = head.framing == Framing::chunked || head.framing == Framing::until_close;
   const bool delimited = !chunked || call.head.version == 11;
   const bool keep =
@@ -202,7 +211,7 @@ Awaitable<Session::Then> Session::relay_response(const CallState& call,
   append_via(out, {}, 11, proxy_.via);
   if (switching) {
     append_field(out, "Connection", "upgrade");
-    append_field(out, "Upgrade", head.get("Upgrade"));
+    append_field(out, "Upgrade", "websocket");
     out += "\r\n";
     if (!co_await send(out)) co_return Then::close;
     co_await relay(stream_, upstream.stream, reader_.take_buffered(), reader.take_buffered(),

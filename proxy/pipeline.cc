@@ -71,6 +71,7 @@ OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const 
   OutgoingRequest out;
   out.url = *how.url;
   out.insecure = insecure;
+  out.configured = how.reverse;
   out.body = std::move(body);
   out.to_head = head.method == "HEAD";
   const auto& place = policy.upstream_key;
@@ -132,7 +133,13 @@ Awaitable<Session::Then> Session::call() {
     co_return Then::close;
   }
   call.to_head = call.head.method == "HEAD";
-  if (call.head.method == "CONNECT") co_return co_await connect_tunnel(call);
+  if (call.head.method == "CONNECT") {
+    if (!listener_.upstream) co_return co_await connect_tunnel(call);
+    co_return co_await give_problem(
+        call, problem::host_not_allowed("This listener is " + listener_.upstream->origin() +
+                                        " alone, and opens no tunnels; the proxy is at " +
+                                        proxy_.listeners.front().listen.to_string()));
+  }
   if (const auto refused = match(call)) co_return co_await give_problem(call, *refused);
   const bool guarded = call.to->policy->guarded;
   const Busy busy(guarded ? proxy_.guarded_calls : proxy_.passing_calls);
@@ -149,10 +156,13 @@ std::optional<Problem> Session::match(CallState& call) {
     auto target =
         tunnel_ ? find_target(head, *tunnel_) : find_target(head, listener_, proxy_.config);
     if (!target) return target.error();
-    destination_ = Destination{std::string(head.method), std::string(head.target),
-                               std::string(head.host), std::move(*target)};
+    destination_ =
+        Destination{std::string(head.method), std::string(head.method_override),
+                    std::string(head.target), std::string(head.host), std::move(*target)};
   }
   auto& to = *destination_;
+  if (to.target.reverse)
+    if (auto refused = refuse_page(head, listener_, proxy_.config)) return refused;
   const bool in_opened_tunnel = tunnel_ && tunnel_->url.scheme == "https";
   auto caller = tunnel_ ? identify_caller(head, *tunnel_)
                         : identify_caller(head, to.target.reverse, proxy_.config.auth_token);
@@ -160,13 +170,15 @@ std::optional<Problem> Session::match(CallState& call) {
   call.caller = std::move(*caller);
   if (to.policy == nullptr) {
     const auto& url = to.target.url;
-    if (is_own_address(url, proxy_.own)) return problem::loop_detected();
-    to.origin = UpstreamPool::key({url, to.target.insecure});
-    to.matched = match_route(proxy_.config.routes, proxy_.config.defaults, head.method, url);
-    const auto* policy = to.matched.policy;
-    if (to.matched.route == nullptr && in_opened_tunnel)
-      policy = &unnamed_in_tunnel(proxy_.config, head.method, url);
-    to.policy = &proxy_.with_upstream_key(*policy, to.target.upstream_key);
+    if (const auto refused = proxy_.reach->refuses(url, to.target.reverse))
+      return problem::not_reached(refused->reason, refused->why);
+    const bool unnamed_pass = in_opened_tunnel && !guards_unnamed(proxy_.config, url);
+    auto matched = match_call(proxy_.config.routes, proxy_.config.defaults,
+                              {head.method, head.method_override}, url, unnamed_pass);
+    if (!matched) return problem::bad_request(std::move(matched.error()));
+    to.origin = UpstreamPool::key(to.target.address());
+    to.matched = std::move(*matched);
+    to.policy = &proxy_.with_upstream_key(*to.matched.policy, to.target.upstream_key);
   }
   if (in_opened_tunnel && to.matched.route == nullptr && !to.policy->guarded)
     proxy_.metrics.tunnels.passed(to.target.url.host);

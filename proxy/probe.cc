@@ -53,7 +53,7 @@ OutgoingRequest request_for(const Url& url, bool insecure, const Headers& header
   out.url = url;
   out.insecure = insecure;
   out.body = std::make_shared<const std::string>();
-  append_request_line(out.head, "GET", url.path + (url.has_query ? "?" + url.query : ""));
+  append_request_line(out.head, "GET", url.spelled_path() + (url.has_query ? "?" + url.query : ""));
   append_field(out.head, "Host", url.host + (url.port.empty() ? "" : ":" + url.port));
   append_field(out.head, "Accept", "application/json");
   append_field(out.head, "User-Agent", "ledger");
@@ -99,7 +99,9 @@ Awaitable<Probed> ask(UpstreamPool& pool, const ProbeRule& rule, std::string url
                       Headers headers, SteadyClock::time_point deadline) {
   const auto parsed = parse_url(url);
   if (!parsed) co_return unclear("the probe's URL is malformed");
-  HttpExchange exchange(pool, request_for(*parsed, insecure, headers));
+  auto request = request_for(*parsed, insecure, headers);
+  request.configured = pool.reach().is_configured(*parsed);
+  HttpExchange exchange(pool, std::move(request));
   const auto connected = co_await exchange.connect(deadline);
   if (!connected.error.empty()) co_return unclear("the probe was not sent: " + connected.error);
   exchange.expires_at(deadline);

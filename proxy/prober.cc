@@ -24,8 +24,8 @@ bool Prober::is_needed(const Config& config) {
   return std::any_of(config.routes.begin(), config.routes.end(), is_asked);
 }
 
-Prober::Prober(const Config& config, Store& store, const UpstreamTls& tls)
-    : config_(config), store_(store), worker_(config, tls) {
+Prober::Prober(const Config& config, Store& store, const UpstreamTls& tls, const Reach& reach)
+    : config_(config), store_(store), worker_(config, tls, reach) {
   asio::co_spawn(
       worker_.context, [this]() -> Awaitable<> { return run(); }, asio::detached);
   thread_ = std::thread([this] { worker_.context.run(); });

@@ -15,7 +15,7 @@ namespace ledger {
 class Prober {
  public:
   // Starts. What it is given must outlive it.
-  Prober(const Config& config, Store& store, const UpstreamTls& tls);
+  Prober(const Config& config, Store& store, const UpstreamTls& tls, const Reach& reach);
   ~Prober();  // stops and joins
 
   // Is there a route that it would ask for?

@@ -11,6 +11,7 @@
 #include "guard/guard.h"
 #include "guard/metrics.h"
 #include "proxy/interception.h"
+#include "proxy/reach.h"
 #include "proxy/upstream.h"
 
 namespace ledger {
@@ -31,8 +32,8 @@ struct Proxy {
   // Set at the start.
   std::unique_ptr<Interception> interception;
   std::string no_interception;
-  std::vector<Endpoint>
-      own;  // every address that we listen on, the admin's included; set at the start
+  std::vector<Listener> listeners;  // as bound; set at the start, as is:
+  std::unique_ptr<Reach> reach;
 
   std::atomic<bool> draining{false};
   std::atomic<int> guarded_calls{0};  // being answered now: drain waits for these
@@ -48,8 +49,8 @@ struct Proxy {
 
 // One thread's own: connections never leave it.
 struct Worker {
-  Worker(const Config& config, const UpstreamTls& tls)
-      : deadlines(context), pool(deadlines, tls, config) {}
+  Worker(const Config& config, const UpstreamTls& tls, const Reach& reach)
+      : deadlines(context), pool(deadlines, tls, config, reach) {}
   asio::io_context context{1};
   Deadlines deadlines;
   UpstreamPool pool;

@@ -151,7 +151,7 @@ Awaitable<Session::Then> Session::give_execution(const CallState& call, Led led)
     if (const auto answer = answer_of(outcome); answer && answer->body_stored)
       co_return co_await give_answer(call, *answer, CallStatus::executed, led.attempt);
     if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
-      auto problem = problem::upstream_unreachable(not_sent->why);
+      auto problem = problem::not_reached(not_sent->reason, not_sent->why);
       problem.state = execution.record().state;
       problem.ledger_status = status;
       co_return co_await give_problem(call, problem, led.attempt);

@@ -89,14 +89,18 @@ tl::expected<void, std::string> Server::Impl::listen(const std::string& admin) {
   for (const auto& listener : config.listeners) {
     auto acceptor = listen_on(binder, listener.listen);
     if (!acceptor) return tl::unexpected(acceptor.error());
-    auto own = listener.listen;
-    own.port = acceptor->local_endpoint().port();
-    proxy.own.push_back(own);
+    proxy.listeners.push_back(listener);
+    proxy.listeners.back().listen.port = acceptor->local_endpoint().port();
     bound.push_back(std::move(*acceptor));
   }
+  auto own = config.also_own;
+  for (const auto& listener : proxy.listeners) own.push_back(listener.listen);
+  // Without an endpoint of our own, that of the config is another process's on the same store.
+  own.push_back(config.admin);
   if (const auto colon = admin.rfind(':'); colon != std::string::npos)
-    proxy.own.push_back(
-        {config.admin.host, static_cast<std::uint16_t>(std::stoul(admin.substr(colon + 1)))});
+    own.back().port = static_cast<std::uint16_t>(std::stoul(admin.substr(colon + 1)));
+  std::erase_if(own, [](const Endpoint& one) { return one.host.empty() || one.port == 0; });
+  proxy.reach = std::make_unique<Reach>(config, std::move(own));
   return {};
 }
 
@@ -104,7 +108,7 @@ void Server::Impl::run(const UpstreamTls& tls) {
   const auto count =
       config.threads != 0 ? config.threads : std::max(1U, std::thread::hardware_concurrency());
   for (std::size_t i = 0; i < count; ++i) {
-    auto& thread = *workers.emplace_back(std::make_unique<Thread>(config, tls));
+    auto& thread = *workers.emplace_back(std::make_unique<Thread>(config, tls, *proxy.reach));
     for (std::size_t l = 0; l < bound.size(); ++l) {
       // The kernel's one queue feeds all threads; each has a descriptor of its own.
       auto acceptor = std::make_unique<Acceptor>(thread.context);
@@ -143,7 +147,7 @@ Awaitable<> Server::Impl::accept(std::size_t worker, std::size_t listener) {
       continue;                                            // closes it
     }
     Session::start(std::make_shared<Session>(
-        proxy, thread, std::move(socket), config.listeners[listener], peer.address().to_string()));
+        proxy, thread, std::move(socket), proxy.listeners[listener], peer.address().to_string()));
   }
 }
 
@@ -178,14 +182,14 @@ tl::expected<std::unique_ptr<Server>, std::string> Server::start(const Config& c
   if (!instance) return tl::unexpected(instance.error());
   impl->instance = std::move(*instance);
   impl->run(*tls);
-  if (Prober::is_needed(config)) impl->prober = std::make_unique<Prober>(config, store, *tls);
+  if (Prober::is_needed(config))
+    impl->prober = std::make_unique<Prober>(config, store, *tls, *impl->proxy.reach);
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
 std::vector<std::string> Server::addresses() const {
   std::vector<std::string> all;
-  for (std::size_t i = 0; i < impl_->bound.size(); ++i)
-    all.push_back(impl_->proxy.own[i].to_string());
+  for (const auto& listener : impl_->proxy.listeners) all.push_back(listener.listen.to_string());
   return all;
 }
 

@@ -20,14 +20,15 @@ namespace ledger {
 // Where a request line and a Host lead, on one connection: a call that says the same as the one
 // before goes the same way, and nothing is parsed and matched again.
 struct Destination {
-  std::string method, asked, host;  // what the call said
+  std::string method, named_method, asked, host;  // what the call said
   Target target;
   std::string origin{};  // its connections in the pool
   Matched matched{};
   const Policy* policy = nullptr;  // until a call was let through and matched
 
   bool is_of(const Head& head) const {
-    return head.target == asked && head.method == method && head.host == host;
+    return head.target == asked && head.method == method && head.host == host &&
+           head.method_override == named_method;
   }
 };
 

@@ -1,17 +1,14 @@
 #include "proxy/target.h"
 
-#include <arpa/inet.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/ip/address.hpp>
+
+#include "proxy/reach.h"
 
 namespace ledger {
 namespace {
-
-namespace ip = boost::asio::ip;
 
 // "user:password" of Basic credentials (RFC 7617), as they stand there: whoever made them of a URL
 // has decoded the URL's user and password. nullopt if there are none.
@@ -36,44 +33,82 @@ bool same_secret(std::string_view a, std::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-bool is_any_address(const std::string& host) {
-  boost::system::error_code error;
-  const auto address = ip::make_address(host, error);
-  return !error && address.is_unspecified();
+// Of Host, or of an absolute-form target. Whose port is left out has none.
+struct Authority {
+  Url url;
+  std::optional<std::uint16_t> port;
+};
+
+std::optional<Authority> parse_authority(std::string_view text) {
+  auto url = parse_url("http://" + std::string(text));
+  if (!url || url->spelled_path() != "/" || url->has_query) return std::nullopt;
+  const auto colon = text.rfind(':');
+  const bool has_port = colon != text.npos && colon + 1 < text.size() && text.back() != ']';
+  const auto port = has_port ? std::optional(url->port_number()) : std::nullopt;
+  return Authority{std::move(*url), port};
 }
 
-// Also as resolvers take it: 127.1 and 2130706433 are 127.0.0.1, and so is ::ffff:127.0.0.1.
-std::optional<ip::address> literal_address(std::string host) {
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-  in_addr four{};
-  if (::inet_aton(host.c_str(), &four) != 0) return ip::address_v4(ntohl(four.s_addr));
-  boost::system::error_code error;
-  const auto address = ip::make_address(host, error);
-  if (error) return std::nullopt;
-  if (address.is_v6() && address.to_v6().is_v4_mapped())
-    return ip::make_address_v4(ip::v4_mapped, address.to_v6());
-  return address;
+// Is it this listener that the call was sent to, as the caller sees it?
+std::optional<Problem> refuse_host(std::string_view host, const Listener& listener,
+                                   const Config& config) {
+  const auto named = parse_authority(host);
+  if (named && names_listener(named->url.host, named->port, listener, config)) return std::nullopt;
+  return problem::host_not_allowed(
+      "The request is for the host `" + std::string(host.substr(0, 200)) +
+      "`, and this listener is " + listener.listen.to_string() +
+      ", or localhost; other names of it go into `hosts` in ledger.yaml");
 }
 
-bool is_loopback_name(std::string_view host) {
-  if (host.ends_with('.')) host.remove_suffix(1);
-  if (host == "localhost" || host.ends_with(".localhost")) return true;
-  const auto address = literal_address(std::string(host));
-  return address && (address->is_loopback() || address->is_unspecified());
-}
-
-bool is_this_machine(std::string_view host) {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 && iequals(host, name);
+// The path, of a target in origin-form, or on a listener with an upstream of its own in
+// absolute-form for that listener.
+tl::expected<std::string_view, Problem> path_of(const Head& head, const Listener& listener,
+                                                const Config& config) {
+  auto path = head.target;
+  auto host = head.host;
+  const bool absolute = path.front() != '/';
+  if (absolute) {
+    constexpr std::string_view scheme = "http://";
+    if (!iequals(path.substr(0, scheme.size()), scheme))
+      return tl::unexpected(problem::bad_request(
+          "The request's target is neither a path nor a URL of this listener."));
+    path.remove_prefix(scheme.size());
+    host = path.substr(0, path.find_first_of("/?#"));
+    path.remove_prefix(host.size());
+    if (!path.starts_with('/')) path = "/";
+  }
+  // HTTP/1.0 knows no Host; every browser sends one.
+  if (absolute || head.version == 11 || head.has("Host"))
+    if (auto refused = refuse_host(host, listener, config))
+      return tl::unexpected(std::move(*refused));
+  return path;
 }
 
 }  // namespace
+
+std::optional<Problem> refuse_page(const Head& head, const Listener& listener,
+                                   const Config& config) {
+  for (std::size_t i = 0; i < head.fields.size(); ++i) {
+    if (head.kinds[i] != FieldKind::page) continue;
+    const auto& [name, value] = head.fields[i];
+    if (!iequals(name, "Origin")) {
+      if (value == "cross-site")
+        return problem::host_not_allowed("The request comes from a web page elsewhere");
+      continue;
+    }
+    const auto page = parse_url(value);
+    if (!page || !names_listener(page->host, page->port_number(), listener, config))
+      return problem::host_not_allowed("The request comes from a web page elsewhere (`" +
+                                       std::string(value.substr(0, 200)) +
+                                       "`); pages that may go into `hosts` in ledger.yaml");
+  }
+  return std::nullopt;
+}
 
 tl::expected<Target, Problem> find_target(const Head& head, const Listener& listener,
                                           const Config& config) {
   if (head.target.empty())
     return tl::unexpected(problem::bad_request("The request has no target."));
-  if (head.target.front() != '/') {
+  if (head.target.front() != '/' && !listener.upstream) {
     auto url = parse_url(head.target);
     if (!url) {
       if (head.target == "*") return tl::unexpected(problem::not_mounted("*"));
@@ -82,14 +117,17 @@ tl::expected<Target, Problem> find_target(const Head& head, const Listener& list
     }
     return Target{std::move(*url), false, ""};
   }
-  std::optional<Mounted> mounted;
-  if (listener.upstream)
-    mounted =
-        mount_target({Mount{"/", *listener.upstream, listener.upstream_key, false}}, head.target);
-  else
-    mounted = mount_target(config.mounts, head.target);
+  const auto target = path_of(head, listener, config);
+  if (!target) return tl::unexpected(target.error());
+  auto mounted =
+      listener.upstream
+          ? mount_target({Mount{"/", *listener.upstream, listener.upstream_key, false}}, *target)
+          : mount_target(config.mounts, *target);
   if (!mounted) {
-    const auto path = head.target.substr(0, head.target.find('?'));
+    if (mounted.error() == NotMounted::climbs_out)
+      return tl::unexpected(problem::bad_request(
+          "The path's dot segments lead out of where it is mounted; nothing was sent."));
+    const auto path = target->substr(0, target->find('?'));
     return tl::unexpected(problem::not_mounted(path.substr(0, 200)));
   }
   if (listener.upstream) return Target{std::move(mounted->url), true, listener.upstream_key};
@@ -145,17 +183,6 @@ bool has_passed_here(const Head& head, std::string_view via) {
   return std::any_of(head.fields.begin(), head.fields.end(), [&](const auto& f) {
     return iequals(f.name, "Via") && f.value.find(via) != f.value.npos;
   });
-}
-
-bool is_own_address(const Url& url, const std::vector<Endpoint>& own) {
-  for (const auto& endpoint : own) {
-    if (endpoint.port != url.port_number()) continue;
-    if (url.host == endpoint.host || url.host == "[" + endpoint.host + "]") return true;
-    const bool any = is_any_address(endpoint.host);
-    if ((endpoint.loopback() || any) && is_loopback_name(url.host)) return true;
-    if (any && is_this_machine(url.host)) return true;
-  }
-  return false;
 }
 
 }  // namespace ledger

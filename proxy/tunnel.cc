@@ -149,8 +149,9 @@ std::optional<Problem> Session::refuse_tunnel(const CallState& call,
   if (has_body(call.head)) return problem::bad_request("A CONNECT has no body; nothing was sent.");
   if (!to) return problem::bad_request("CONNECT takes HOST:PORT, such as api.example.com:443.");
   if (tunnel_) return problem::bad_request("A tunnel inside a tunnel is not opened.");
-  if (has_passed_here(call.head, proxy_.via) || is_own_address(*to, proxy_.own))
-    return problem::loop_detected();
+  if (has_passed_here(call.head, proxy_.via)) return problem::loop_detected();
+  if (const auto refused = proxy_.reach->refuses(*to, false))
+    return problem::not_reached(refused->reason, refused->why);
   const auto port = to->port_number();
   const bool opened = opens(to->host, port);
   if (!opened && proxy_.config.https.strict &&
@@ -180,7 +181,8 @@ Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
         co_await worker_.pool.acquire(UpstreamAddress{tunnel.url}, UpstreamPool::Freshness::unused,
                                       SteadyClock::now() + proxy_.config.connect_timeout);
     if (!upstream)
-      co_return co_await give_problem(call, problem::upstream_unreachable(upstream.error().why));
+      co_return co_await give_problem(
+          call, problem::not_reached(upstream.error().reason, upstream.error().why));
     if (!co_await send(established)) co_return Then::close;
     co_return co_await blind_tunnel(std::move(tunnel), std::move(*upstream));
   }

@@ -91,10 +91,16 @@ tl::expected<void, std::string> trust(asio::ssl::context& context,
   return {};
 }
 
-tl::expected<TlsContext, std::string> client_context(const Config& config) {
+TlsContext client_context() {
   auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_client);
+  SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
+  return context;
+}
+
+// The same, and it shows `tls.client_cert`, where there is one.
+tl::expected<TlsContext, std::string> presenting_context(const Config& config) {
+  auto context = client_context();
   auto* const ctx = context->native_handle();
-  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
   if (config.tls_client_cert.empty()) return context;
   const auto refuse = [](const std::string& what) {
     const char* const reason = ERR_reason_error_string(ERR_get_error());
@@ -111,8 +117,8 @@ tl::expected<TlsContext, std::string> client_context(const Config& config) {
 
 // The config's own names first. A copy of them: a look-up may outlive the config.
 NameLookup::Resolve resolver(const Config& config) {
-  if (config.hosts.empty()) return system_lookup;
-  return [hosts = config.hosts](const std::string& host) -> LookupResult {
+  if (config.addresses.empty()) return system_lookup;
+  return [hosts = config.addresses](const std::string& host) -> LookupResult {
     for (const auto& [name, address] : hosts)
       if (name == host) return Addresses{ip::make_address(address)};
     return system_lookup(host);
@@ -122,27 +128,34 @@ NameLookup::Resolve resolver(const Config& config) {
 }  // namespace
 
 tl::expected<UpstreamTls, std::string> make_upstream_tls(const Config& config) {
-  auto context = client_context(config);
-  if (!context) return tl::unexpected(context.error());
-  if (auto trusted = trust(**context, config.tls_roots); !trusted)
+  UpstreamTls tls{client_context(), nullptr};
+  if (auto trusted = trust(*tls.verifying, config.tls_roots); !trusted)
     return tl::unexpected(trusted.error());
-  UpstreamTls tls{std::move(*context), nullptr};
+  if (!config.tls_client_cert.empty()) {
+    auto presenting = presenting_context(config);
+    if (!presenting) return tl::unexpected(presenting.error());
+    tls.presenting = std::move(*presenting);
+    if (auto trusted = trust(*tls.presenting, config.tls_roots); !trusted)
+      return tl::unexpected(trusted.error());
+  }
   const bool any = std::any_of(config.mounts.begin(), config.mounts.end(),
                                [](const Mount& mount) { return mount.insecure; });
-  if (any) tls.insecure = *client_context(config);
+  if (any) tls.insecure = *presenting_context(config);
   return tls;
 }
 
-UpstreamPool::UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& config)
+UpstreamPool::UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& config,
+                           const Reach& reach)
     : deadlines_(deadlines),
       tls_(std::move(tls)),
       config_(config),
+      reach_(reach),
       names_(deadlines.context(), resolver(config)),
       sweeper_(deadlines.context()) {}
 
 std::string UpstreamPool::key(const UpstreamAddress& to) {
-  return to.url.origin() +
-         (to.insecure ? " unverified" : "");  // never carries another mount's calls
+  // Never carries the calls of another mount, nor those that only a caller sends there.
+  return to.url.origin() + (to.insecure ? " unverified" : "") + (to.configured ? " ours" : "");
 }
 
 UpstreamConnectionPtr UpstreamPool::take_idle(const std::string& origin, Freshness freshness) {
@@ -171,8 +184,11 @@ Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acqui
   if (auto idle = take_idle(attempt.origin, freshness)) co_return std::move(idle);
   attempt.begun = SteadyClock::now();
   deadline = std::min(deadline, attempt.begun + config_.connect_timeout);
-  const auto addresses = co_await names_.lookup(bare_host(url), deadline);
+  if (auto refused = reach_.refuses(url, to.configured))
+    co_return tl::unexpected(ConnectError{std::move(refused->why), true, refused->reason});
+  auto addresses = co_await names_.lookup(bare_host(url), deadline);
   if (!addresses) co_return tl::unexpected(ConnectError{addresses.error(), false});
+  if (auto refused = keep_allowed(to, *addresses)) co_return tl::unexpected(std::move(*refused));
 
   ConnectError failed;
   for (std::size_t i = 0; i < addresses->size(); ++i) {
@@ -192,6 +208,29 @@ Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> UpstreamPool::acqui
   co_return tl::unexpected(std::move(failed));
 }
 
+// Only the addresses that are connected to tell where a name leads. What is ours is not gone round
+// by way of another address; of the others those go on that may be reached.
+std::optional<ConnectError> UpstreamPool::keep_allowed(const UpstreamAddress& to,
+                                                       Addresses& addresses) const {
+  std::optional<ConnectError> refused;
+  Addresses allowed;
+  for (const auto& address : addresses) {
+    auto refusal = reach_.refuses(to.url, address, to.configured);
+    if (!refusal)
+      allowed.push_back(address);
+    else if (!refused || refusal->reason == NotReached::loop)
+      refused = ConnectError{std::move(refusal->why), true, refusal->reason};
+  }
+  addresses = std::move(allowed);
+  if (refused && (addresses.empty() || refused->reason == NotReached::loop)) return refused;
+  return std::nullopt;
+}
+
+asio::ssl::context& UpstreamPool::tls_for(const UpstreamAddress& to) const {
+  if (to.insecure) return *tls_.insecure;
+  return tls_.presenting && reach_.sees_certificate(to.url) ? *tls_.presenting : *tls_.verifying;
+}
+
 // Connects and shakes hands. `try_next`: may another address of the same host do better?
 Awaitable<UpstreamPool::Opened> UpstreamPool::open(const UpstreamAddress& to,
                                                    const Attempt& attempt, bool& try_next) {
@@ -205,8 +244,7 @@ Awaitable<UpstreamPool::Opened> UpstreamPool::open(const UpstreamAddress& to,
   if (const auto error = co_await stream.connect(attempt.to))
     co_return tl::unexpected(ConnectError{attempt.connect_sentence(error), false});
   if (url.scheme == "https")
-    if (const auto error = co_await stream.handshake_as_client(
-            to.insecure ? *tls_.insecure : *tls_.verifying, bare_host(url))) {
+    if (const auto error = co_await stream.handshake_as_client(tls_for(to), bare_host(url))) {
       try_next = stream.certificate_error().empty();
       // Who takes the connection but says nothing to TLS speaks another protocol: it will not
       // answer the next try either, and the caller has waited long enough to be told.

@@ -14,6 +14,7 @@
 #include "fingerprint/url.h"
 #include "proxy/dns.h"
 #include "proxy/message.h"
+#include "proxy/reach.h"
 #include "proxy/stream.h"
 
 namespace ledger {
@@ -35,25 +36,30 @@ struct ConnectError {
   // For a person: "connection refused by 127.0.0.1:9", "certificate has expired", ...
   std::string why;
   bool lasting = false;  // another try would end in the same way
+  NotReached reason = NotReached::failed;
 };
 
 // Our side of TLS towards upstreams.
 struct UpstreamTls {
   std::shared_ptr<asio::ssl::context> verifying;  // trusts the system's roots and `tls.roots`
   std::shared_ptr<asio::ssl::context> insecure;   // believes anyone; null unless a mount asks
+  // As `verifying`, and shows `tls.client_cert`; null without one. (`insecure` shows it too: its
+  // hosts are mounts'.)
+  std::shared_ptr<asio::ssl::context> presenting{};
 };
 // Error: names the file.
 tl::expected<UpstreamTls, std::string> make_upstream_tls(const Config& config);
 
 struct UpstreamAddress {
   const Url& url;
-  bool insecure = false;  // the certificate is not verified
+  bool insecure = false;    // the certificate is not verified
+  bool configured = false;  // see Reach::refuses
 };
 
 // One for each io_context; not shared between threads.
 class UpstreamPool {
  public:
-  UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& config);
+  UpstreamPool(Deadlines& deadlines, UpstreamTls tls, const Config& config, const Reach& reach);
 
   enum class Freshness : std::uint8_t {
     any,      // pass-through: any idle connection that looks open
@@ -61,7 +67,8 @@ class UpstreamPool {
     unused    // always a new one: a tunnel must not begin in the middle of somebody's HTTP
   };
   // `deadline` bounds look-up, connect and handshake together (and connect_timeout does). Every
-  // address is tried in turn, each with its share of the time that is left.
+  // address that may be reached is tried in turn, each with its share of the time that is left;
+  // none is where one of them is our own.
   Awaitable<tl::expected<UpstreamConnectionPtr, ConnectError>> acquire(
       const UpstreamAddress& to, Freshness freshness, SteadyClock::time_point deadline);
   // Where connections to this address are kept; and one of them, where there is one.
@@ -72,15 +79,19 @@ class UpstreamPool {
   void release(UpstreamConnectionPtr connection);
   // Closes idle connections older than 30 s; called by a timer of its own while any is idle.
   std::size_t idle() const;
+  const Reach& reach() const { return reach_; }
 
  private:
   using Opened = tl::expected<UpstreamConnectionPtr, ConnectError>;
   struct Attempt;
   Awaitable<Opened> open(const UpstreamAddress& to, const Attempt& attempt, bool& try_next);
+  std::optional<ConnectError> keep_allowed(const UpstreamAddress& to, Addresses& addresses) const;
+  asio::ssl::context& tls_for(const UpstreamAddress& to) const;
   void sweep();
   Deadlines& deadlines_;
   UpstreamTls tls_;
   const Config& config_;
+  const Reach& reach_;
   NameLookup names_;
   Timer sweeper_;
   bool sweeping_ = false;

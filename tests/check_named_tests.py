@@ -10,7 +10,7 @@ PAGES = [ROOT / "docs/promise.md", ROOT / "docs/failures.md"]
 
 def existing():
     names = set()
-    for file in (ROOT / "tests/e2e").glob("test_*.py"):
+    for file in [*(ROOT / "tests/e2e").glob("test_*.py"), *(ROOT / "tests/attack").glob("test_*.py")]:
         names.update(re.findall(r"^    def (test_\w+)\(", file.read_text(), re.MULTILINE))
     for file in (ROOT / "tests").glob("*_test.cc"):
         for case in re.findall(r'TEST_CASE\(\s*((?:"[^"]*"\s*)+)', file.read_text()):

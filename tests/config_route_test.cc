@@ -269,3 +269,44 @@ TEST_CASE("a call in doubt is sent again only under an upstream key") {
   policy.in_doubt = InDoubt::hold;
   CHECK(policy.when_in_doubt() == InDoubt::hold);
 }
+
+TEST_CASE("a header that names a method is judged, and takes no call past a guard") {
+  MethodDefaults defaults;
+  std::vector<Route> routes;
+  const auto add = [&](std::string name, std::string_view match, bool guarded) {
+    routes.push_back({std::move(name), pattern(match), guarded ? Policy() : unguarded()});
+  };
+  add("reads", "GET /v1/**", false);
+  add("charge", "POST /v1/**", true);
+  add("gone", "DELETE|Frob /v1/**", true);
+  add("all", "* /all/**", true);
+  const auto url = *parse_url("http://h/v1/x"), all = *parse_url("http://h/all/x"),
+             other = *parse_url("http://h/x");
+  const auto route = [&](std::string_view method, std::string_view named,
+                         const Url& to) -> std::string {
+    const auto found = match_call(routes, defaults, {method, named}, to);
+    if (!found) return "error";
+    return (found->route ? found->route->name : "none") +
+           (found->policy->guarded ? " once" : " pass");
+  };
+  CHECK(route("GET", "", url) == "reads pass");
+  CHECK(route("GET", "GET", url) == "reads pass");
+  CHECK(route("GET", "POST", url) == "charge once");
+  CHECK(route("POST", "GET", url) == "charge once");
+  CHECK(route("POST", "DELETE", url) == "gone once");
+  CHECK(route("PUT", "PATCH", other) == "none once");
+  CHECK(route("PATCH", "PUT", other) == "none once");
+  CHECK(route("PUT", "HEAD", other) == "none pass");
+  // A guarded one but for its case.
+  for (const auto* method : {"post", "Post", "patch"}) {
+    CHECK(route(method, "", other) == "error");
+    CHECK(route("GET", method, other) == "error");
+  }
+  CHECK(route("delete", "", url) == "error");
+  CHECK(route("delete", "", other) == "none pass");
+  CHECK(route("Frob", "", url) == "gone once");
+  CHECK(route("FROB", "", url) == "error");
+  CHECK(route("frob", "", url) == "error");
+  CHECK(route("get", "", all) == "error");
+  CHECK(route("get", "", other) == "none pass");
+}

@@ -106,7 +106,10 @@ TEST_CASE("many members, patterns and pairs cost about what their bytes do") {
 }
 
 TEST_CASE("the examples of RFC 3986 are one URL") {
-  const auto normal = [](std::string_view url) { return parse_url(url)->to_string(); };
+  const auto normal = [](std::string_view text) {
+    const auto url = parse_url(text);
+    return url->origin() + url->path;
+  };
   // Section 6.2.2, with a scheme of ours; 6.2.3; 5.2.4; 5.4.2's dots.
   CHECK(normal("hTTP://a/./b/../b/%63/%7bfoo%7d") == normal("http://a/b/c/%7Bfoo%7D"));
   CHECK(normal("HTTP://www.EXAMPLE.com/") == "http://www.example.com/");

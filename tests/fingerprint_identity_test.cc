@@ -31,6 +31,7 @@ std::string error_of(const Case& c) {
 TEST_CASE("method, scheme, host, port and path are identity") {
   const auto expected = at("https://h.example/a").fingerprint();
   CHECK(at("HTTPS://H.example:443/%61#x").fingerprint() == expected);
+  CHECK(at("https://h.example./b/.././a").fingerprint() == expected);
   for (const auto* url : {"http://h.example/a", "https://i.example/a", "https://h.example:444/a",
                           "https://h.example/A", "https://h.example/a/", "https://h.example/a%2F"})
     CHECK(at(url).fingerprint() != expected);

@@ -69,13 +69,37 @@ TEST_CASE("what is no absolute http URL is refused with a sentence") {
   }
 }
 
-TEST_CASE("a path's own spelling is kept for sending, unless it had dot segments") {
+TEST_CASE("a path's own spelling is kept for sending") {
   const auto url = parse_url("http://x/%7euser/a%2fb");
   CHECK(url->path == "/~user/a%2Fb");
   CHECK(url->spelled_path() == "/%7euser/a%2fb");
   CHECK(url->to_string() == "http://x/%7euser/a%2fb");
-  CHECK(parse_url("http://x/b/../%7euser")->spelled_path() == "/~user");
+  const auto dotted = parse_url("http://x/a/./b/../%7euser/.");
+  CHECK(dotted->path == "/a/~user/");
+  CHECK(dotted->spelled_path() == "/a/./b/../%7euser/.");
   CHECK(parse_url("http://x")->spelled_path() == "/");
+}
+
+TEST_CASE("a host has no final dot, and no empty label") {
+  CHECK(normal("http://Example.com.:81/a") == "http://example.com:81/a");
+  CHECK(parse_url("https://api.example.com./")->origin() == "https://api.example.com");
+  for (const auto* url : {"http://./", "http://../", "http://a../", "http://a..b/", "http://.a/"}) {
+    CAPTURE(url);
+    CHECK_FALSE(parse_url(url));
+  }
+}
+
+TEST_CASE("a path that leads out of where it begins is told, however a server reads it") {
+  for (const auto* path : {"/..", "/../x", "/a/../..", "/%2e%2E/x", "/.%2e/x", "/..%2fx", "/..%5Cx",
+                           "/..\\x", "/a//../../x", "/a/./../../x", "/..;/x", "/..;a=b/x", ".."}) {
+    CAPTURE(path);
+    CHECK(climbs_out(path));
+  }
+  for (const auto* path :
+       {"", "/", "/a/..", "/a/../b", "/a/b/../../c", "/...", "/..a", "/a..", "/.", "/a%2f../b"}) {
+    CAPTURE(path);
+    CHECK_FALSE(climbs_out(path));
+  }
 }
 
 TEST_CASE("a path is normalised as RFC 3986 section 6.2.2 says") {

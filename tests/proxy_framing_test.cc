@@ -256,10 +256,51 @@ TEST_CASE("expectations and upgrades, which HTTP/1.0 does not know") {
   CHECK(head(post + "Expect: 100-Continue\r\n", expects));
   CHECK_FALSE(head("POST / HTTP/1.0\r\nExpect: 100-continue\r\n", expects));
   CHECK_FALSE(head(post + "Expect: something\r\n", expects));
-  CHECK(head(post + "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", upgrades));
-  CHECK_FALSE(head(post + "Upgrade: websocket\r\n", upgrades));
-  CHECK_FALSE(head(post + "Connection: upgrade\r\n", upgrades));
+  const std::string get = "GET / HTTP/1.1\r\nHost: x\r\n", upgrade = "Connection: upgrade\r\n";
+  CHECK(head(get + "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", upgrades));
+  CHECK(head(get + upgrade + "Upgrade: h2c, WebSocket\r\n", upgrades));
+  CHECK_FALSE(head(get + "Upgrade: websocket\r\n", upgrades));
+  CHECK_FALSE(head(get + upgrade, upgrades));
+  CHECK_FALSE(head(get + upgrade + "Upgrade: h2c\r\n", upgrades));
+  CHECK_FALSE(head(get + upgrade + "Upgrade: websocket\r\nContent-Length: 1\r\n", upgrades));
+  CHECK_FALSE(head(post + upgrade + "Upgrade: websocket\r\n", upgrades));
   CHECK_FALSE(head("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", upgrades));
+}
+
+TEST_CASE("an answer has switched to WebSocket alone") {
+  Loop loop;
+  const auto switched = [&](const std::string& fields) {
+    Pair pair(loop);
+    MessageReader reader(pair.stream, MessageReader::Side::responses, 65'536);
+    pair.say("HTTP/1.1 101 Switching Protocols\r\n" + fields + "\r\n");
+    REQUIRE_EQ(loop.run(reader.read_head()), ReadError::none);
+    return reader.head().upgrade;
+  };
+  CHECK(switched("Connection: Upgrade\r\nUpgrade: WebSocket\r\n"));
+  CHECK_FALSE(switched("Upgrade: websocket\r\n"));
+  CHECK_FALSE(switched("Connection: Upgrade\r\nUpgrade: h2c\r\n"));
+  CHECK_FALSE(switched("Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n"));
+  CHECK_FALSE(switched(""));
+}
+
+TEST_CASE("headers that name a method name one method") {
+  Loop loop;
+  const auto read = [&](const std::string& fields) {
+    Pair pair(loop);
+    MessageReader reader(pair.stream, MessageReader::Side::requests, 65'536);
+    pair.say(post + fields + "\r\n");
+    const auto error = loop.run(reader.read_head());
+    return error == ReadError::none ? std::string(reader.head().method_override) : reader.detail();
+  };
+  CHECK(read("X-Other: PUT\r\n").empty());
+  for (const std::string name : {"X-HTTP-Method-Override", "x-http-method", "X-METHOD-override"}) {
+    CAPTURE(name);
+    CHECK_EQ(read(name + ": PUT\r\n"), "PUT");
+    CHECK_EQ(read(name + ": \r\n"), "a method override that is no method");
+    CHECK_EQ(read(name + ": PUT, GET\r\n"), "a method override that is no method");
+    CHECK_EQ(read(name + ": PUT\r\n" + name + ": GET\r\n"), "two method overrides that differ");
+    CHECK_EQ(read(name + ": PUT\r\nX-HTTP-Method: PUT\r\n"), "PUT");
+  }
 }
 
 }  // namespace

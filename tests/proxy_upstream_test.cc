@@ -20,7 +20,7 @@ using Freshness = UpstreamPool::Freshness;
 struct Destination {
   explicit Destination(std::shared_ptr<asio::ssl::context> tls = nullptr)
       : acceptor(listen_on_loopback(loop.context)),
-        pool(loop.deadlines, {std::move(tls), nullptr}, config) {}
+        pool(loop.deadlines, {std::move(tls), nullptr}, config, reach) {}
 
   std::string at(const std::string& scheme = "http", const std::string& host = "127.0.0.1") const {
     return scheme + "://" + host + ":" + std::to_string(acceptor.local_endpoint().port()) + "/";
@@ -56,6 +56,7 @@ struct Destination {
 
   Loop loop;
   Config config;
+  Reach reach{config, {}};
   Acceptor acceptor;
   UpstreamPool pool;
 };

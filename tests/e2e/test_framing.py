@@ -7,7 +7,7 @@ from harness import Case, DEADLINE, Gate, eventually, exchange, main, read_answe
 class Framing(Case):
     def setUp(self):
         self.up = self.upstream()
-        self.proxy = self.ledger(f'mounts: {{ /s: {{ upstream: "{self.up.url}" }} }}')
+        self.proxy = self.ledger(f'hosts: [x]\nmounts: {{ /s: {{ upstream: "{self.up.url}" }} }}')
 
     def send(self, raw):
         return exchange(("127.0.0.1", self.proxy.port), raw)

@@ -1,5 +1,5 @@
-// A URL, a path below a mount, a query: what is sent is what was identified, and to normalise twice
-// is to normalise once.
+// A URL, a path below a mount, a query: what is sent is what came, and means what was identified;
+// to normalise twice is to normalise once.
 #include "fingerprint/url.h"
 
 #include "config/config.h"
@@ -25,7 +25,7 @@ void check_url(const Url& url) {
   CHECK(url.path.starts_with('/'));
   CHECK(normalise_path(url.path) == url.path);
   CHECK(normalise_path(url.spelled_path()) == url.path);
-  CHECK_FALSE(has_dot_segment(url.spelled_path()));
+  CHECK_FALSE(has_dot_segment(url.path));
   const auto sent = url.to_string();
   const auto again = parse_url(sent);
   REQUIRE_MESSAGE(again, sent);
@@ -50,6 +50,13 @@ void check_mount(std::string_view text) {
         parse_url(mounted->url.to_string()).has_value();  // no spaces, no control characters
     if (is_sendable) check_url(mounted->url);
     CHECK((mounted->url.path == "/base" || mounted->url.path.starts_with("/base/")));
+    // What follows the mount goes out byte for byte, and stays below it, also decoded.
+    const auto& sent = mounted->url.spelled_path();
+    const auto path = target.substr(0, target.find_first_of("?#"));
+    const auto base = sent.find('/', 1);
+    const auto rest = base == sent.npos ? std::string() : sent.substr(base);
+    CHECK(path.ends_with(rest));
+    CHECK_FALSE(climbs_out(rest));
   }
 }
 
@@ -77,7 +84,16 @@ void check_pairs(std::string_view text) {
   CHECK(canonical(respelled) == made);
 }
 
+// The path is sent as it came.
+void check_spelling(std::string_view text) {
+  const auto url = parse_url("http://host/" + std::string(text));
+  if (!url) return;
+  CHECK(url->spelled_path() == "/" + std::string(text.substr(0, text.find_first_of("?#"))));
+  CHECK(url->host == "host");
+}
+
 void check(std::string_view text) {
+  check_spelling(text);
   if (const auto url = parse_url(text)) check_url(*url);
   if (const auto url = parse_url("http://host/" + std::string(text))) check_url(*url);
   check_mount(text);

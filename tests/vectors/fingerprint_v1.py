@@ -13,7 +13,7 @@ INFLATED_MAX = 8 * 1024 * 1024
 DEPTH_MAX = 128
 IDENTITY_HEADERS = {
     "openai-organization", "openai-project", "soapaction", "stripe-account", "stripe-context",
-    "x-account-id", "x-amz-target", "x-http-method-override", "x-tenant-id"}
+    "x-account-id", "x-amz-target", "x-http-method", "x-http-method-override", "x-method-override", "x-tenant-id"}
 
 
 # --- fields and digests ---------------------------------------------------------------------------
