@@ -15,6 +15,8 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
+#include <list>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -35,6 +37,8 @@ constexpr unsigned header_max = 32 * 1024;
 constexpr std::chrono::seconds idle_max{60};
 // Two, so that a slow question (statistics of a large store) does not keep a health check waiting.
 constexpr int threads = 2;
+// Fewer than the descriptors that are kept for them.
+constexpr std::size_t connections_max = 32;
 
 using Request = AdminRouter::Request;
 using Response = AdminRouter::Response;
@@ -107,12 +111,21 @@ asio::awaitable<void> linger(beast::tcp_stream& stream) {
     n += co_await stream.async_read_some(asio::buffer(sink), asio::use_awaitable);
 }
 
-// One connection. Ends by an exception where the network does.
-asio::awaitable<void> serve(beast::tcp_stream stream, const AdminRouter& router) {
+struct Connection {
+  explicit Connection(tcp::socket socket) : stream(std::move(socket)) {}
+  beast::tcp_stream stream;
+  std::atomic<bool> idle{true};  // waits for its next request
+};
+
+// Ends by an exception where the network does.
+asio::awaitable<void> serve(Connection& connection, const AdminRouter& router) {
+  auto& stream = connection.stream;
   beast::flat_buffer buffer;
   for (;;) {
     Parser parser;
+    connection.idle = true;
     auto refused = co_await read(stream, buffer, parser, router);
+    connection.idle = false;
     const auto& request = parser.get();
     auto response = refused ? std::move(*refused) : router.answer(request);
     response.version(request.version() == 10 ? 10 : 11);
@@ -126,11 +139,39 @@ asio::awaitable<void> serve(beast::tcp_stream stream, const AdminRouter& router)
 }  // namespace
 
 struct AdminServer::Impl {
-  Impl(const Config& config, Store& store, const Metrics& metrics)
-      : acceptor(context), endpoint(config.admin), router(config, store, metrics, endpoint) {}
+  Impl(const Config& config, Store& store, const Metrics& metrics, Log log)
+      : acceptor(context),
+        endpoint(config.admin),
+        router(config, store, metrics, endpoint, std::move(log)) {}
   ~Impl() {
     context.stop();
     for (auto& thread : pool) thread.join();
+  }
+
+  // Ends a connection for a new one where there are too many: an idle one, the oldest first.
+  void make_room() {
+    const std::lock_guard lock(mutex);
+    if (connections.size() < connections_max) return;
+    auto at = std::find_if(connections.begin(), connections.end(),
+                           [](const auto& c) { return c->idle.load(); });
+    if (at == connections.end()) at = connections.begin();
+    asio::post((*at)->stream.get_executor(), [c = *at] { c->stream.close(); });
+    connections.erase(at);
+  }
+
+  void start(tcp::socket socket) {
+    make_room();
+    const auto strand = socket.get_executor();
+    auto connection = std::make_shared<Connection>(std::move(socket));
+    {
+      const std::lock_guard lock(mutex);
+      connections.push_back(connection);
+    }
+    // A connection that fails ends alone.
+    asio::co_spawn(strand, serve(*connection, router), [this, connection](std::exception_ptr) {
+      const std::lock_guard lock(mutex);
+      connections.remove(connection);
+    });
   }
 
   asio::awaitable<void> accept() {
@@ -145,13 +186,12 @@ struct AdminServer::Impl {
         co_await pause.async_wait(asio::use_awaitable);
         continue;
       }
-      const auto strand = socket.get_executor();
-      // A connection that fails ends alone.
-      asio::co_spawn(strand, serve(beast::tcp_stream(std::move(socket)), router),
-                     [](std::exception_ptr) {});
+      start(std::move(socket));
     }
   }
 
+  std::mutex mutex;
+  std::list<std::shared_ptr<Connection>> connections;  // oldest first; guarded by mutex
   asio::io_context context;
   tcp::acceptor acceptor;
   Endpoint endpoint;  // as bound
@@ -164,8 +204,9 @@ AdminServer::~AdminServer() = default;
 
 tl::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::start(const Config& config,
                                                                            Store& store,
-                                                                           const Metrics& metrics) {
-  auto impl = std::make_unique<Impl>(config, store, metrics);
+                                                                           const Metrics& metrics,
+                                                                           Log log) {
+  auto impl = std::make_unique<Impl>(config, store, metrics, std::move(log));
   auto& i = *impl;
   auto acceptor = listen_on(i.context, config.admin);
   if (!acceptor) return tl::unexpected(acceptor.error());

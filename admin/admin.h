@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <tl/expected.hpp>
@@ -14,11 +15,14 @@ namespace ledger {
 
 class AdminServer {
  public:
+  // A line for the operator's log: who changed what. May be called from any thread.
+  using Log = std::function<void(const std::string& line)>;
   // Binds at once. Error: one line that names the address ("127.0.0.1:9090 is in use: ...").
   // `config`, `store` and `metrics` must outlive the server.
   static tl::expected<std::unique_ptr<AdminServer>, std::string> start(const Config& config,
                                                                        Store& store,
-                                                                       const Metrics& metrics);
+                                                                       const Metrics& metrics,
+                                                                       Log log = {});
   ~AdminServer();               // stops and joins
   std::string address() const;  // host:port as bound
 

@@ -5,17 +5,14 @@
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/status.hpp>
 #include <initializer_list>
-#include <stdexcept>
 
 #include "config/route.h"
+#include "fingerprint/shallow_json.h"
 
 namespace ledger {
 namespace {
 
 using Failure = tl::unexpected<std::string>;
-
-// Copying and writing a document recurse; deeper ones could take the stack with them.
-constexpr int depth_max = 128;
 
 bool iequals(std::string_view a, std::string_view b) {
   return boost::beast::iequals({a.data(), a.size()}, {b.data(), b.size()});
@@ -23,23 +20,16 @@ bool iequals(std::string_view a, std::string_view b) {
 
 tl::expected<Json, std::string> object_from(std::string_view text,
                                             std::initializer_list<std::string_view> members) {
-  const auto shallow = [](int depth, Json::parse_event_t, Json&) {
-    if (depth > depth_max) throw std::length_error("it is nested too deeply");
-    return true;
-  };
-  Json j;
-  try {
-    j = Json::parse(text, shallow);
-  } catch (const std::length_error& e) {
-    return Failure(std::string("The body is refused: ") + e.what() + ".");
-  } catch (const Json::exception&) {
-    return Failure("The body is not JSON.");
-  }
+  JsonFault fault{};
+  auto parsed = parse_shallow<Json>(text, fault);
+  if (fault == JsonFault::too_deep) return Failure("The body is refused: it is nested too deeply.");
+  if (!parsed) return Failure("The body is not JSON.");
+  auto& j = *parsed;
   if (!j.is_object()) return Failure("The body is not a JSON object.");
   for (const auto& [name, value] : j.items())
     if (std::find(members.begin(), members.end(), name) == members.end())
       return Failure("The body has no member `" + name + "`.");
-  return j;
+  return std::move(*parsed);
 }
 
 const Json& member(const Json& j, const char* name) {

@@ -126,7 +126,8 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store, Expl
 
   std::vector<HeaderView> headers;
   for (const auto& [name, value] : request.headers) headers.push_back({name, value});
-  const Call call{request.method, &aimed->url, headers, request.body, request.agent, request.run};
+  const Call call{request.method, &aimed->url, headers,        request.body,
+                  request.agent,  request.run, policy.body_max};
   bool guarded = policy.guarded && !is_unguarded_json_rpc(call);
   const std::string route = matched.route != nullptr ? matched.route->name : "";
   const auto canonical = canonical_body(call, policy.identity);

@@ -105,6 +105,11 @@ std::string metrics_text(const Metrics& m) {
          std::to_string(m.executions.load()));
   simple("ledger_waiters", "gauge", "Duplicates waiting for an execution.",
          std::to_string(m.waiters.load()));
+  simple("ledger_memory_held_bytes", "gauge",
+         "Bodies, recorded answers and replays of guarded calls; limits.memory bounds it.",
+         std::to_string(m.memory_held.load()));
+  simple("ledger_memory_waiters", "gauge", "Calls waiting for some of that.",
+         std::to_string(m.memory_waiters.load()));
   family(out, "ledger_build_info", "gauge", "Always 1; its labels say what runs.");
   sample(out, "ledger_build_info", label("version", LEDGER_VERSION), "1");
   simple("process_cpu_seconds_total", "counter", "User and system CPU time in seconds.",

@@ -182,9 +182,22 @@ Response AdminRouter::front_page() const {
 }
 
 Response AdminRouter::ready() const {
+  const auto phase = metrics_.phase.load();
+  if (phase == Phase::starting)
+    return json(503, {{"status", "starting"}, {"detail", "Not every listener listens yet."}});
+  if (phase == Phase::draining)
+    return json(503,
+                {{"status", "draining"}, {"detail", "The proxy ends; it takes no new calls."}});
   const auto writable = store_.check_writable();
   if (writable) return json(200, {{"status", "ok"}});
   return json(503, {{"status", "unavailable"}, {"detail", writable.error().message}});
+}
+
+void AdminRouter::tell(const std::string& what, const Digest& id, const std::string& by) const {
+  constexpr std::size_t shown = 8, by_max = 100;
+  if (log_)
+    log_(to_hex(id).substr(0, shown) + " was " + what +
+         (by.empty() ? "; nobody said by whom" : " by " + by.substr(0, by_max)));
 }
 
 // What clients must trust: never the key.
@@ -257,6 +270,7 @@ Response AdminRouter::record(const Request& request, const std::string& rest) co
   if (request.method() == http::verb::delete_) {
     const auto deleted = delete_record(store_, *id);
     if (!deleted) return failed(deleted.error());
+    tell("deleted", *id, text(request["Ledger-By"]));
     Response r;
     r.result(http::status::no_content);
     return r;
@@ -279,6 +293,8 @@ Response AdminRouter::resolve(const Request& request, const Digest& id) const {
   if (resolution->by.empty()) resolution->by = said_by(request);
   const auto resolved = resolve_record(store_, id, *resolution);
   if (!resolved) return failed(resolved.error());
+  const auto by = resolution->by.empty() ? text(request["Ledger-By"]) : resolution->by;
+  tell(resolution->executed ? "resolved as executed" : "resolved as not executed", id, by);
   return json(200, record_json(*resolved, true));
 }
 

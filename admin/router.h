@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "admin/admin.h"
 #include "config/config.h"
 #include "guard/metrics.h"
 #include "store/store.h"
@@ -22,8 +23,13 @@ class AdminRouter {
   using Response = http::response<http::string_body>;
 
   // `endpoint`: as bound, known before the first request. All must outlive the router. Any thread.
-  AdminRouter(const Config& config, Store& store, const Metrics& metrics, const Endpoint& endpoint)
-      : config_(config), store_(store), metrics_(metrics), endpoint_(endpoint) {}
+  AdminRouter(const Config& config, Store& store, const Metrics& metrics, const Endpoint& endpoint,
+              AdminServer::Log log)
+      : config_(config),
+        store_(store),
+        metrics_(metrics),
+        endpoint_(endpoint),
+        log_(std::move(log)) {}
 
   // Why a request must not be served, told from its head alone, so that a stranger's body is never
   // read: it comes from a page elsewhere, or lacks the token that it needs. nullopt: serve it.
@@ -44,6 +50,7 @@ class AdminRouter {
   Response explain_call(const Request& request) const;
   Response front_page() const;
   Response ready() const;
+  void tell(const std::string& what, const Digest& id, const std::string& by) const;
   bool own_name(std::string_view authority) const;
   bool from_a_browser_elsewhere(const Head& head) const;
   bool shows_token(const Head& head) const;
@@ -53,6 +60,7 @@ class AdminRouter {
   Store& store_;
   const Metrics& metrics_;
   const Endpoint& endpoint_;
+  const AdminServer::Log log_;  // may be empty
 };
 
 // application/problem+json with the slug, the status and one sentence.

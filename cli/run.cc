@@ -16,6 +16,7 @@
 #include "cli/records.h"
 #include "cli/rows.h"
 #include "cli/terminal.h"
+#include "proxy/descriptors.h"
 #include "proxy/server.h"
 
 namespace ledger::cli {
@@ -36,20 +37,28 @@ sigset_t handed_on() {
   return set;
 }
 
-// The process, with the signals that it would have had without us. Negative: why not, as errno.
+// What the process would have had without us.
+struct Before {
+  sigset_t signals;
+  rlimit descriptors;
+};
+
+// The process, as it would have been without us. Negative: why not, as errno.
 pid_t spawn(std::vector<std::string> command, std::vector<std::string> environment,
-            const sigset_t& before) {
+            const Before& before) {
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  posix_spawnattr_setsigmask(&attributes, &before);
+  posix_spawnattr_setsigmask(&attributes, &before.signals);
   sigset_t reset;
   sigemptyset(&reset);
   sigaddset(&reset, SIGPIPE);
   posix_spawnattr_setsigdefault(&attributes, &reset);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  set_descriptor_limit(before.descriptors);  // it is inherited; what is open stays open
   pid_t child = 0;
   const int error = posix_spawnp(&child, command.front().c_str(), nullptr, &attributes,
                                  pointers(command).data(), pointers(environment).data());
+  raise_descriptor_limit();
   posix_spawnattr_destroy(&attributes);
   return error == 0 ? child : -error;
 }
@@ -223,8 +232,9 @@ int run(const RunOptions& options) {
   if (!authority) return refuse(authority.error());
 
   const auto signals = handed_on();
-  sigset_t before;
-  pthread_sigmask(SIG_BLOCK, &signals, &before);
+  Before before{};
+  pthread_sigmask(SIG_BLOCK, &signals, &before.signals);
+  before.descriptors = raise_descriptor_limit();
   signal(SIGPIPE, SIG_IGN);
 
   const auto running = running_proxy(config, **authority);

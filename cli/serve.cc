@@ -10,47 +10,61 @@
 #include "admin/admin.h"
 #include "cli/commands.h"
 #include "cli/terminal.h"
+#include "proxy/descriptors.h"
 #include "proxy/server.h"
 #include "store/store.h"
 
 namespace ledger::cli {
 namespace {
 
-// SIGTERM and SIGINT are waited for, never handled asynchronously; all threads inherit the mask.
+// Signals are waited for, never handled asynchronously; all threads inherit the mask.
 sigset_t block_signals() {
   signal(SIGPIPE, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   return set;
 }
 
-int wait_for(const sigset_t& set) {
-  int received = 0;
-  while (sigwait(&set, &received) != 0) {
+std::uint64_t number_of_doubts(Store& store) {
+  std::uint64_t doubts = 0;
+  if (const auto routes = store.stats())
+    for (const auto& route : *routes) doubts += route.in_doubt;
+  return doubts;
+}
+
+// Until it is told to stop. A SIGHUP (the terminal is gone, or somebody expects a reload) is no
+// such word.
+void wait_for_stop(const sigset_t& set, spdlog::logger& log) {
+  for (;;) {
+    int received = 0;
+    if (sigwait(&set, &received) != 0) continue;
+    if (received != SIGHUP) return;
+    log.warn("SIGHUP is ignored: the configuration is read at the start alone; restart to read it");
   }
-  return received;
 }
 
 }  // namespace
 
 int serve(const std::string& config_file) {
+  const auto signals = block_signals();
+  raise_descriptor_limit();
   const auto loaded = load(config_file);
   if (!loaded) return usage;
   const auto& config = loaded->config;
-  const auto signals = block_signals();
   const auto log = spdlog::stderr_color_mt("ledger");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
 
   auto store = open_store(config.store_url, config.durability == Durability::full, true);
   if (!store) return refuse(store.error().message);
   Metrics metrics;
-  auto admin = AdminServer::start(config, **store, metrics);
+  const auto warn = [log](const std::string& line) { log->warn("{}", clean(line)); };
+  auto admin = AdminServer::start(config, **store, metrics, warn);
   if (!admin) return refuse(admin.error());
-  auto server = Server::start(config, **store, metrics, (*admin)->address(),
-                              [log](const std::string& line) { log->warn("{}", clean(line)); });
+  auto server = Server::start(config, **store, metrics, (*admin)->address(), warn);
   if (!server) return refuse(server.error());
 
   log->info("config {}", loaded->file.empty() ? "built in (no ledger.yaml here)" : loaded->file);
@@ -63,6 +77,7 @@ int serve(const std::string& config_file) {
   }
   log->info("admin on {}", (*admin)->address());
   if (const auto tunnels = (*server)->tunnels(); !tunnels.empty()) log->info("{}", tunnels);
+  if (const auto fewer = (*server)->fewer_connections(); !fewer.empty()) log->warn("{}", fewer);
   for (const auto& mount : config.mounts)
     if (mount.insecure)
       log->warn(
@@ -70,10 +85,14 @@ int serve(const std::string& config_file) {
           "change and answer its calls",
           mount.prefix, mount.upstream.origin());
 
-  wait_for(signals);
+  if (const auto doubts = number_of_doubts(**store); doubts > 0)
+    log->warn("{} in doubt from before: `ledger doubts` names {}, with what to do",
+              counted(doubts, "call"), doubts == 1 ? "it" : "them");
+
+  wait_for_stop(signals, *log);
   log->info("stopping: executions finish, new calls are refused (a second signal stops at once)");
-  std::thread([signals] {
-    wait_for(signals);
+  std::thread([signals, log] {
+    wait_for_stop(signals, *log);
     std::_Exit(failed);
   }).detach();
   (*server)->drain();

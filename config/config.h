@@ -84,8 +84,14 @@ struct Config {
   std::vector<Endpoint> also_own;
 
   // Limits that belong to the process, not to a route.
-  std::size_t header_max = 65'536;                   // bytes of one message's head
-  std::size_t connections_max = 20'000;              // client connections at once
+  std::size_t header_max = 65'536;       // bytes of one message's head
+  std::size_t connections_max = 20'000;  // client connections at once
+  // Of them, those of one peer's address at once; nullopt: `per_client_default`, on loopback any
+  // number (all agents of this machine come from there).
+  std::optional<std::size_t> per_client;
+  static constexpr std::size_t per_client_default = 2'000;
+  // Bytes that guarded bodies, answers being recorded and replays hold together.
+  std::size_t memory_max = std::size_t{512} << 20;
   Duration idle_timeout = std::chrono::seconds(75);  // a keep-alive connection between calls
   Duration header_timeout = std::chrono::seconds(
       30);  // from the first byte of a call to its body's end: no progress for so long

@@ -493,6 +493,16 @@ const Settings<Config>& limit_settings() {
                    "head of one request or answer"),
       count<Config>("connections", &Config::connections_max, {1, 1'000'000},
                     "client connections at once"),
+      {{"per_client", "1 to 1000000",
+        std::to_string(Config::per_client_default) + "; on loopback any number",
+        "client connections at once of one address (of IPv6, one /64)"},
+       [](Reader& in, const Entry& entry, Config& config) {
+         in.set(entry, config.per_client, [](std::string_view text) {
+           return parse_count(text, {1, 1'000'000});
+         });
+       }},
+      size<Config>("memory", &Config::memory_max, {1 << 20, std::size_t{1} << 40},
+                   "bodies, answers and replays of guarded calls together; over it calls wait"),
       duration<Config>("idle_timeout", &Config::idle_timeout, some_time,
                        "a kept-alive client connection between calls"),
       duration<Config>("header_timeout", &Config::header_timeout, some_time,

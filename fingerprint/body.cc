@@ -7,9 +7,6 @@
 namespace ledger {
 namespace {
 
-// A compressed body may hold so much; one that holds more is identified by its raw bytes.
-constexpr std::size_t inflated_max = std::size_t{8} * 1024 * 1024;
-
 // Without parameters (RFC 9110 section 8.3.1).
 std::string_view media_type(std::string_view content_type) {
   return trim_text(content_type.substr(0, content_type.find(';')));
@@ -70,7 +67,7 @@ std::string canonical_pairs(std::span<const std::pair<std::string, std::string>>
 Body::Body(const Call& call) : bytes_(call.body) {
   const auto coding = trim_text(find_header(call, "Content-Encoding").value_or(""));
   if (!bytes_.empty() && !coding.empty() && !same_text(coding, "identity")) {
-    auto inflated = inflate_content(coding, bytes_, inflated_max);
+    auto inflated = inflate_content(coding, bytes_, call.body_max);
     if (!inflated) return;  // raw: under another coding the bytes are not what the type says
     inflated_ = std::move(*inflated);
     bytes_ = inflated_;

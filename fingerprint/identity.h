@@ -32,6 +32,8 @@ struct Call {
   std::span<const HeaderView> headers;  // end-to-end and hop-by-hop alike
   std::string_view body;                // de-chunked; Content-Encoding still on
   std::string_view agent, run;          // who calls; empty = unnamed
+  // The policy's: a compressed body that holds more is identified by its bytes as they came.
+  std::size_t body_max = std::size_t{1} << 20;
 };
 
 enum class ScopePart : std::uint8_t { credential, agent, run };  // `none` is an empty list

@@ -1,7 +1,10 @@
+#include "fingerprint/inflate.h"
+
 #include <zlib.h>
 
 #include <algorithm>
 #include <limits>
+#include <new>
 
 #include "fingerprint/body.h"
 #include "fingerprint/text.h"
@@ -11,6 +14,10 @@ namespace {
 
 // zlib's windowBits choose the format: RFC 1952, RFC 1950, or RFC 1951 without a wrapper.
 constexpr int gzip_format = 16 + MAX_WBITS, zlib_format = MAX_WBITS, bare_format = -MAX_WBITS;
+
+bool is_gzip(std::string_view coding) {
+  return same_text(coding, "gzip") || same_text(coding, "x-gzip");
+}
 
 std::optional<std::string> inflate_as(int format, std::string_view bytes, std::size_t max) {
   z_stream z{};
@@ -43,13 +50,70 @@ std::optional<std::string> inflate_as(int format, std::string_view bytes, std::s
   return out;
 }
 
+// Of input that gives nothing a step takes so much at most.
+constexpr std::size_t step_input_max = 64 * 1024;
+
 }  // namespace
+
+bool is_inflatable(std::string_view coding) {
+  return is_gzip(coding) || same_text(coding, "deflate");
+}
+
+void Inflater::End::operator()(z_stream_s* z) const {
+  inflateEnd(z);
+  delete z;
+}
+
+Inflater::Inflater(std::string_view coding, std::string_view bytes)
+    : bytes_(bytes),
+      rest_(bytes),
+      format_(is_gzip(coding) ? gzip_format : zlib_format),
+      z_(new z_stream{}) {
+  if (inflateInit2(z_.get(), format_) != Z_OK) throw std::bad_alloc();
+}
+
+Inflater::Step Inflater::step(std::string& out, std::size_t most) {
+  const auto before = out.size();
+  auto result = advance(out, most);
+  // The wrapper of deflate that some leave out shows in the first bytes.
+  if (result == Step::failed && !begun_ && format_ == zlib_format) {
+    out.resize(before);
+    rest_ = bytes_;
+    format_ = bare_format;
+    if (inflateReset2(z_.get(), format_) == Z_OK) result = advance(out, most);
+  }
+  begun_ = true;
+  return result;
+}
+
+Inflater::Step Inflater::advance(std::string& out, std::size_t most) {
+  auto& z = *z_;
+  const auto before = out.size();
+  out.resize(before + most);
+  z.next_out = reinterpret_cast<Bytef*>(out.data() + before);
+  z.avail_out = static_cast<uInt>(most);
+  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(rest_.data()));
+  z.avail_in = static_cast<uInt>(std::min(rest_.size(), step_input_max));
+  int result = Z_OK;
+  do {
+    const auto had = z.avail_in;
+    result = inflate(&z, Z_NO_FLUSH);
+    rest_.remove_prefix(had - z.avail_in);
+    // A gzip file may have several members (RFC 1952 section 2.2).
+    if (result == Z_STREAM_END && format_ == gzip_format && !rest_.empty())
+      result = inflateReset(&z);
+  } while (result == Z_OK && z.avail_in > 0 && z.avail_out > 0);
+  const bool full = z.avail_out == 0;
+  out.resize(before + most - z.avail_out);
+  if (result == Z_STREAM_END) return rest_.empty() ? Step::done : Step::failed;
+  // Without more input only what did not fit can follow.
+  return result == Z_OK && (full || !rest_.empty()) ? Step::more : Step::failed;
+}
 
 std::optional<std::string> inflate_content(std::string_view coding, std::string_view bytes,
                                            std::size_t max) {
-  if (same_text(coding, "gzip") || same_text(coding, "x-gzip"))
-    return inflate_as(gzip_format, bytes, max);
-  if (!same_text(coding, "deflate")) return std::nullopt;
+  if (!is_inflatable(coding)) return std::nullopt;
+  if (is_gzip(coding)) return inflate_as(gzip_format, bytes, max);
   // deflate is zlib's format (RFC 9110 section 8.4.1.2), but some senders leave its wrapper out.
   if (auto wrapped = inflate_as(zlib_format, bytes, max)) return wrapped;
   return inflate_as(bare_format, bytes, max);

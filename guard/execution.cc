@@ -19,6 +19,9 @@ constexpr std::chrono::minutes late_window{10};
 // Bytes of an answer beyond response_max that wait for the leader at most.
 constexpr std::size_t unstored_max = 262'144;
 
+// An answer of so many bytes is recorded whatever else is held.
+constexpr std::size_t small_max = 65'536;
+
 // The first pause before a call is sent again, and the longest.
 constexpr milliseconds resend_min{100}, resend_max{4000};
 constexpr std::uint32_t answered_max = 5;  // whole answers that leave it unknown
@@ -46,7 +49,8 @@ Execution::Execution(const Executor& executor, Guard& guard, Record claimed, con
       entry_(std::move(entry)),
       changed_(executor),
       timeout_(executor),
-      deadline_(SteadyClock::now() + policy.timeout) {
+      deadline_(SteadyClock::now() + policy.timeout),
+      memory_(guard.memory()) {
   guard_.metrics().executions.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -121,6 +125,8 @@ void Execution::doubt(const std::string& why) {
 void Execution::begin_anew() {
   head_.reset();
   body_.clear();
+  answer_.reset();
+  memory_.resize(0);
   dropped_ = 0;
   stored_ = true;
 }
@@ -166,14 +172,21 @@ Awaitable<std::string> Execution::read_body() {
     piece_.clear();
     auto more = co_await exchange_->read(piece_);
     body_ += piece_;
+    memory_.resize(body_.size());
     if (!more.error.empty()) co_return std::move(more.error);
-    if (received() > policy_.response_max) {
+    if (received() > policy_.response_max || !fits()) {
       stored_ = false;
       streaming_ = true;
       taken(taken_);
     }
     if (more.done) co_return std::string();
   }
+}
+
+// A long answer is not recorded where the process holds too much already.
+bool Execution::fits() const {
+  const auto& memory = guard_.memory();
+  return body_.size() <= small_max || (memory.holds(body_.size()) && !memory.overflows());
 }
 
 // Beyond response_max the answer is kept only until the leader has taken it, so a leader that takes
@@ -184,7 +197,7 @@ Awaitable<> Execution::make_room() {
 
 std::string_view Execution::body(std::uint64_t from) const {
   if (from < dropped_ || from > received()) return {};
-  return std::string_view(body_).substr(from - dropped_);
+  return std::string_view(text()).substr(from - dropped_);
 }
 
 void Execution::taken(std::uint64_t position) {
@@ -193,6 +206,7 @@ void Execution::taken(std::uint64_t position) {
   const auto droppable = watched_ ? taken_ - dropped_ : body_.size();
   body_.erase(0, droppable);
   dropped_ += droppable;
+  memory_.resize(body_.size());
   changed_.notify();
 }
 
@@ -207,8 +221,10 @@ AnswerPtr Execution::make_answer() {
   answer->reason = head_->reason;
   answer->headers = head_->headers;
   answer->body_stored = stored_;
-  if (stored_) answer->body = body_;
   answer->received_at = received_at_;
+  if (!stored_) return answer;
+  answer->body = std::move(body_);
+  answer_ = answer;
   return answer;
 }
 
@@ -249,12 +265,13 @@ Awaitable<> Execution::settle(Outcome outcome) {
       if (gone) break;
       const bool tainted = record_.tainted;
       record_ = std::move(*written->found.record);
+      if (written->swapped && record_.state == State::in_doubt) guard_.doubted(record_);
       if (written->swapped || record_.claim_version != claim) break;
       // Whoever wrote it meanwhile did not know how often this execution has sent.
       if (record_.state == State::in_doubt) record_.tainted = record_.tainted || tainted;
       continue;
     }
-    guard_.metrics().store_errors.fetch_add(1, std::memory_order_relaxed);
+    guard_.store_failing(written.error(), false);
     const auto now = SteadyClock::now();
     if (now >= patience && !told_)
       tell(Unknown{"the answer could not be recorded: " + written.error().message});

@@ -14,6 +14,7 @@
 #include "guard/decide.h"
 #include "guard/exchange.h"
 #include "guard/in_flight.h"
+#include "guard/memory_budget.h"
 
 namespace ledger {
 
@@ -39,7 +40,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // Body bytes that have arrived from `from` on; the view holds until the next suspension. Beyond
   // response_max the execution keeps only what the leader has not taken yet.
   std::string_view body(std::uint64_t from) const;
-  std::uint64_t received() const { return dropped_ + body_.size(); }
+  std::uint64_t received() const { return dropped_ + text().size(); }
   // The whole body has arrived (not yet durable).
   bool whole() const { return whole_; }
   // The leader has taken everything before `position`, or (detach) takes nothing more.
@@ -63,12 +64,14 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // Where it may be sent again, nothing of an answer is given on before it is whole.
   bool holds_back() const { return policy_.when_in_doubt() == InDoubt::retry; }
   Awaitable<std::string> read_body();
+  bool fits() const;
   Awaitable<> make_room();
   Awaitable<> watch_timeout();
   Awaitable<> settle(Outcome outcome);
   std::string why_sent_after_all(std::uint64_t claim, bool gone) const;
   void tell(const Outcome& outcome);
   AnswerPtr make_answer();
+  const std::string& text() const { return answer_ ? answer_->body : body_; }
 
   Executor executor_;
   Guard& guard_;
@@ -88,8 +91,10 @@ class Execution : public std::enable_shared_from_this<Execution> {
   std::optional<AnswerHead> head_;
   Instant received_at_{};
   std::string body_, piece_;
-  std::uint64_t dropped_ = 0;  // bytes no longer in body_
-  bool stored_ = true;         // body_ holds the whole body so far, for the record
+  AnswerPtr answer_;            // once it is whole; body_ has moved there
+  MemoryBudget::Share memory_;  // of what is held of the body
+  std::uint64_t dropped_ = 0;   // bytes no longer in body_
+  bool stored_ = true;          // body_ holds the whole body so far, for the record
   bool streaming_ = false;
   bool whole_ = false;
   bool watched_ = true;

@@ -147,6 +147,9 @@ Awaitable<Admission> Guard::lead(const GuardedCall& call, const MakeExchange& ma
         entry.finish(StoreFailed{written.error()});
         co_return store_failed(written.error());
       }
+      if (written->swapped && written->found.record &&
+          written->found.record->state == State::in_doubt)
+        doubted(*written->found.record);
       found = std::move(written->found);
       waited = false;  // the owner is lost: this call is answered by the record, it shares nothing
     } else if (std::holds_alternative<Wait>(decision)) {
@@ -284,8 +287,13 @@ Admission Guard::counted(const GuardedCall& call, Admission admission, std::uint
   return admission;
 }
 
-Admission Guard::store_failed(const StoreError& error) {
+void Guard::store_failing(const StoreError& error, bool refused) {
   metrics_.store_errors.fetch_add(1, std::memory_order_relaxed);
+  if (journal_ != nullptr) journal_->store_failed(error.message, refused);
+}
+
+Admission Guard::store_failed(const StoreError& error) {
+  store_failing(error, true);
   return Refused{problem::store_unavailable(error.message)};
 }
 
@@ -295,6 +303,7 @@ Awaitable<tl::expected<Replaced, StoreError>> Guard::replace(Replace write) {
   return await_callback<Result>(
       [this, write = std::move(write)](std::function<void(Result)> done) mutable {
         store_.replace(std::move(write), [this, done = std::move(done)](Result result) {
+          if (result && journal_ != nullptr) journal_->store_works();
           done(std::move(result));
           ended();
         });
@@ -312,8 +321,15 @@ Awaitable<tl::expected<Found, StoreError>> Guard::load(const Digest& id) {
   });
 }
 
+Awaitable<AnswerPtr> Guard::recorded_answer(const Digest& id) {
+  auto found = co_await load(id);
+  if (!found || !found->record) co_return nullptr;
+  co_return found->record->answer;
+}
+
 void Guard::quiesce() {
   table_.close();
+  memory_.close();
   std::unique_lock lock(pending_mutex_);
   none_pending_.wait(lock, [this] { return pending_ == 0; });
 }

@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,7 +16,9 @@
 #include "guard/attempts.h"
 #include "guard/execution.h"
 #include "guard/in_flight.h"
+#include "guard/journal.h"
 #include "guard/lease.h"
+#include "guard/memory_budget.h"
 #include "guard/metrics.h"
 #include "store/store.h"
 
@@ -52,8 +55,15 @@ using Admission = std::variant<Led, Given, Refused>;
 
 class Guard {
  public:
-  Guard(Store& store, Metrics& metrics, Lease& lease)
-      : store_(store), metrics_(metrics), lease_(lease) {}
+  // `memory_max`: what calls may hold together. `journal` may be null.
+  Guard(Store& store, Metrics& metrics, Lease& lease,
+        std::size_t memory_max = std::numeric_limits<std::size_t>::max(),
+        Journal* journal = nullptr)
+      : store_(store),
+        metrics_(metrics),
+        lease_(lease),
+        memory_(memory_max, metrics),
+        journal_(journal) {}
   ~Guard() { quiesce(); }
 
   // Makes the exchange for a claimed record (whose `request`, if there is one, is what to send).
@@ -63,6 +73,8 @@ class Guard {
   // Is this call's key the id of a record of its own scope: the Ledger-Record of an earlier answer,
   // given back where a key is asked for?
   Awaitable<bool> is_record_id(const Identity& identity);
+  // The answer that a record keeps; null where it keeps none, or the store fails.
+  Awaitable<AnswerPtr> recorded_answer(const Digest& id);
 
   // What came of a shared outcome, for a call that did not execute.
   static Admission share(const Outcome& outcome);
@@ -72,6 +84,11 @@ class Guard {
   bool lease_stands(const Record& claimed) const { return lease_.stands(claimed.owner); }
   Instant now() { return store_.now(); }
   Metrics& metrics() { return metrics_; }
+  MemoryBudget& memory() { return memory_; }
+  void doubted(const Record& record) {
+    if (journal_ != nullptr) journal_->doubt(record);
+  }
+  void store_failing(const StoreError& error, bool refused);
 
   // Once the threads have stopped: no waiter is woken any more, and no store call is under way.
   void quiesce();
@@ -94,6 +111,8 @@ class Guard {
   Store& store_;
   Metrics& metrics_;
   Lease& lease_;
+  MemoryBudget memory_;
+  Journal* journal_;
   InFlight table_;
   Attempts attempts_;
 

@@ -3,8 +3,9 @@
 namespace ledger {
 
 tl::expected<std::unique_ptr<Instance>, std::string> Instance::start(const Config& config,
-                                                                     Store& store, Lease& lease) {
-  std::unique_ptr<Instance> instance(new Instance(config, store, lease));
+                                                                     Store& store, Lease& lease,
+                                                                     Journal* journal) {
+  std::unique_ptr<Instance> instance(new Instance(config, store, lease, journal));
   if (auto joined = instance->membership_.start(); !joined)
     return tl::unexpected(joined.error().message);
   instance->thread_ = std::thread([raw = instance.get()] { raw->run(); });

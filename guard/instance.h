@@ -16,11 +16,13 @@ class Instance {
  public:
   // Joins at once. Error: one line.
   static tl::expected<std::unique_ptr<Instance>, std::string> start(const Config& config,
-                                                                    Store& store, Lease& lease);
+                                                                    Store& store, Lease& lease,
+                                                                    Journal* journal = nullptr);
   ~Instance();  // leaves
 
  private:
-  Instance(const Config& config, Store& store, Lease& lease) : membership_(config, store, lease) {}
+  Instance(const Config& config, Store& store, Lease& lease, Journal* journal)
+      : membership_(config, store, lease, journal) {}
   void run();
 
   Membership membership_;

@@ -50,21 +50,31 @@ void Membership::renew() {
   const auto asked_at = time_since_boot();
   const auto name = lease_.instance();
   const auto renewed = store_.heartbeat(name);
+  if (journal_ != nullptr) {
+    journal_->tick();
+    renewed ? journal_->store_works() : journal_->store_failed(renewed.error().message, false);
+  }
   if (!renewed) return;  // the store does not answer: the lease runs out by itself
   if (*renewed) {
     lease_.granted(name, asked_at);
     return;
   }
   lease_.lost();
+  if (journal_ != nullptr)
+    journal_->say(
+        "this proxy's lease in the store lapsed: for so long it stood still, or the store "
+        "did not answer; what was being sent then is in doubt until its answer comes");
   store_.leave_instance(name);
   static_cast<void>(join());  // tried again at the next beat
 }
 
 void Membership::settle_orphans() {
   // Where the store does not answer, the next round finds them.
-  static_cast<void>(ledger::settle_orphans(store_, [this](const Record& record) -> const Policy& {
-    return policy_of(config_, record);
-  }));
+  static_cast<void>(ledger::settle_orphans(
+      store_, [this](const Record& record) -> const Policy& { return policy_of(config_, record); },
+      [this](const Record& doubted) {
+        if (journal_ != nullptr) journal_->doubt(doubted);
+      }));
 }
 
 }  // namespace ledger

@@ -6,6 +6,7 @@
 #include <tl/expected.hpp>
 
 #include "config/config.h"
+#include "guard/journal.h"
 #include "guard/lease.h"
 #include "store/store.h"
 
@@ -16,8 +17,9 @@ constexpr std::chrono::seconds heartbeat_interval{2};
 class Membership {
  public:
   // All of them outlive it.
-  Membership(const Config& config, Store& store, Lease& lease)
-      : config_(config), store_(store), lease_(lease) {}
+  // `journal` may be null.
+  Membership(const Config& config, Store& store, Lease& lease, Journal* journal = nullptr)
+      : config_(config), store_(store), lease_(lease), journal_(journal) {}
 
   // Joins and settles what dead owners left in flight (it becomes in doubt).
   tl::expected<void, StoreError> start();
@@ -33,6 +35,7 @@ class Membership {
   const Config& config_;
   Store& store_;
   Lease& lease_;
+  Journal* journal_;
 };
 
 }  // namespace ledger

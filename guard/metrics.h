@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -30,7 +31,11 @@ constexpr std::string_view to_string(CallStatus s) {
   return call_status_names[static_cast<std::size_t>(s)];
 }
 
+// What the process does now; /readyz is 200 only while it serves.
+enum class Phase : std::uint8_t { starting, serving, draining };
+
 struct Metrics {
+  std::atomic<Phase> phase{Phase::starting};
   std::array<std::atomic<std::uint64_t>, call_status_names.size()>
       calls{};  // answers given, by Ledger-Status
   std::atomic<std::uint64_t> settled_completed{0}, settled_released{0}, settled_in_doubt{0};
@@ -40,6 +45,8 @@ struct Metrics {
   std::atomic<std::int64_t> connections{0};           // client connections open now
   std::atomic<std::int64_t> executions{0};            // executions running now
   std::atomic<std::int64_t> waiters{0};               // duplicates waiting now
+  std::atomic<std::size_t> memory_held{0};            // bytes of what limits.memory bounds
+  std::atomic<std::int64_t> memory_waiters{0};        // calls waiting for some of it
 
   TunnelCounts tunnels;
 

@@ -105,7 +105,8 @@ tl::expected<Record, OperateError> delete_record(Store& store, const Digest& id)
 }
 
 tl::expected<void, StoreError> settle_orphans(
-    Store& store, const std::function<const Policy&(const Record&)>& policy_of) {
+    Store& store, const std::function<const Policy&(const Record&)>& policy_of,
+    const std::function<void(const Record&)>& doubted) {
   const auto orphans = store.orphans(orphans_a_round);
   if (!orphans) return tl::unexpected(orphans.error());
   for (const auto& record : *orphans) {
@@ -117,7 +118,9 @@ tl::expected<void, StoreError> settle_orphans(
     write.expected_version = record.version;
     write.next = std::move(commit->next);
     // Lost to somebody else, or tried again later.
-    static_cast<void>(replace_now(store, std::move(write)));
+    const auto written = replace_now(store, std::move(write));
+    if (doubted && written && written->swapped && written->found.record)
+      doubted(*written->found.record);
   }
   return {};
 }

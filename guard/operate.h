@@ -24,7 +24,8 @@ tl::expected<Record, OperateError> delete_record(Store& store, const Digest& id)
 // Makes in_doubt what nobody is left to settle, some at a time; `policy_of` gives the policy that a
 // record was made under. A proxy does it all the while, the command line before it looks.
 tl::expected<void, StoreError> settle_orphans(
-    Store& store, const std::function<const Policy&(const Record&)>& policy_of);
+    Store& store, const std::function<const Policy&(const Record&)>& policy_of,
+    const std::function<void(const Record&)>& doubted = {});
 
 // Waits until the calls that were counted so far are to be seen, so that who looks right after a
 // call finds it. Not for long: counts are also kept while they cannot be written.

@@ -189,6 +189,16 @@ Problem too_busy() {
   return advised(std::move(p), "wait");
 }
 
+Problem memory_full() {
+  auto p =
+      make("too-busy", 503, "The proxy has no memory for this call now",
+           "The bodies and answers of other calls hold all of `limits.memory`; nothing was sent "
+           "for this one. Retry in a moment.",
+           true);
+  p.retry_after_s = 1;
+  return p;
+}
+
 Problem loop_detected() {
   return make(
       "loop-detected", 508, "This request would go round in a circle",

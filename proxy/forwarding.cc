@@ -119,10 +119,23 @@ void append_connection(std::string& out, int client_version, bool keep_alive) {
 
 bool only_for_first_caller(std::string_view name) { return iequals(name, "Set-Cookie"); }
 
-bool accepts_coding(const Head& request, std::string_view coding) {
+namespace {
+
+// x-gzip is another name of gzip (RFC 9110 section 8.4.1.3).
+bool is_coding(std::string_view name, std::string_view coding) {
+  const auto plain = [](std::string_view c) { return iequals(c, "x-gzip") ? "gzip" : c; };
+  return iequals(plain(name), plain(coding));
+}
+
+}  // namespace
+
+bool excludes_coding(const Head& request, std::string_view coding) {
+  if (std::none_of(request.fields.begin(), request.fields.end(),
+                   [](const auto& f) { return iequals(f.name, "Accept-Encoding"); }))
+    return false;
   const std::string all = joined(request, "Accept-Encoding");
   std::string_view list = all;
-  bool any = false;  // what `*` says of the codings that are not listed
+  bool rest_excluded = true;  // unless `*` lets in the codings that are not listed
   while (!list.empty()) {
     auto item = list.substr(0, list.find(','));
     list.remove_prefix(std::min(list.size(), item.size() + 1));
@@ -130,16 +143,16 @@ bool accepts_coding(const Head& request, std::string_view coding) {
     auto name = item.substr(0, semicolon);
     while (!name.empty() && (name.front() == ' ' || name.front() == '\t')) name.remove_prefix(1);
     while (!name.empty() && (name.back() == ' ' || name.back() == '\t')) name.remove_suffix(1);
-    if (name != "*" && !iequals(name, coding)) continue;
+    if (name != "*" && !is_coding(name, coding)) continue;
     // q=0, q=0.0, q=0.00, q=0.000: not acceptable.
     const auto q = semicolon == item.npos ? item.npos : item.find_first_of("qQ", semicolon);
     const bool weighed = q != item.npos && item.substr(q + 1).starts_with('=');
-    const bool accepted =
-        !weighed || item.substr(q + 2).find_first_of("123456789") != std::string_view::npos;
-    if (name != "*") return accepted;
-    any = accepted;
+    const bool excluded =
+        weighed && item.substr(q + 2).find_first_of("123456789") == std::string_view::npos;
+    if (name != "*") return excluded;
+    rest_excluded = excluded;
   }
-  return any;
+  return rest_excluded;
 }
 
 }  // namespace ledger

@@ -53,8 +53,8 @@ void append_connection(std::string& out, int client_version, bool keep_alive);
 // Is this end-to-end answer field kept from a caller that did not cause it?
 bool only_for_first_caller(std::string_view name);
 
-// Does the caller's Accept-Encoding allow `coding`? Without the field, only identity is sure to be
-// understood.
-bool accepts_coding(const Head& request, std::string_view coding);
+// Does the caller's Accept-Encoding rule `coding` out? Without the field any is acceptable (RFC
+// 9110 section 12.5.3), and one that names others alone rules out the rest.
+bool excludes_coding(const Head& request, std::string_view coding);
 
 }  // namespace ledger

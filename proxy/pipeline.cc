@@ -17,6 +17,13 @@ namespace {
 
 constexpr std::size_t text_keep_max = 8'192, asked_keep_max = 2'048;  // between two calls
 constexpr std::chrono::seconds probe_max{10};  // a repeat waits no longer for a probe's answer
+// What is longer (or packed, so that nobody knows) is read through on a thread of its own.
+constexpr std::size_t light_max = 65'536;
+// A body that comes in drops holds its memory no longer than so many header_timeouts, and a second
+// for each so many bytes.
+constexpr int drops_max = 4;
+constexpr std::size_t slow_bytes = 16'384;
+constexpr std::size_t ahead = 65'536;  // room for the next piece of a chunked body
 
 // Counts one call while it is being answered, so that a drain can wait for it.
 class Busy {
@@ -95,7 +102,53 @@ OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const 
   return out;
 }
 
+// What a guarded call is, all that takes reading its body through.
+struct Meaning {
+  bool passes = false;             // JSON-RPC that calls nothing, or what only reads
+  std::optional<Problem> refused;  // why it is not claimed
+  Identity identity{};
+  std::string probe{};  // the URL that tells whether it happened
+};
+
+Meaning meaning_of(const Call& call, const Head& head, const std::string& body,
+                   const Policy& policy, std::string_view route, const Captures& captures,
+                   std::string_view secret) {
+  Meaning meaning;
+  meaning.passes = is_unguarded_json_rpc(call);
+  if (meaning.passes) return meaning;
+  if (is_in_body(policy.upstream_key) && !with_body_key(policy.upstream_key, head, body, "")) {
+    meaning.refused = problem::key_missing(
+        "The route's `upstream_key` is a field of the body (" + policy.upstream_key +
+        "), and this body has no place for it; nothing was sent.");
+    return meaning;
+  }
+  auto identity = identify(call, policy.identity, route, captures, secret);
+  if (!identity) {
+    const auto& e = identity.error();
+    const bool missing = e.slug == "key-missing";
+    meaning.refused = missing ? problem::key_missing(e.detail) : problem::bad_request(e.detail);
+    return meaning;
+  }
+  meaning.passes = policy.reads_pass && !identity->explicit_key() && is_read(call);
+  meaning.identity = std::move(*identity);
+  if (policy.probe) meaning.probe = probe_url(*policy.probe, call, policy.identity, captures);
+  return meaning;
+}
+
+bool is_light(const Call& call) {
+  return call.body.size() <= light_max &&
+         std::none_of(call.headers.begin(), call.headers.end(),
+                      [](const auto& h) { return iequals(h.name, "Content-Encoding"); });
+}
+
 }  // namespace
+
+// A guarded call's body, and its part of what all of them may hold.
+struct Session::GuardedBody {
+  explicit GuardedBody(MemoryBudget& budget) : share(budget) {}
+  std::string text;
+  MemoryBudget::Share share;
+};
 
 Awaitable<> Session::run() {
   for (;;) {
@@ -188,58 +241,49 @@ std::optional<Problem> Session::match(CallState& call) {
 
 // identify -> claim -> (forward -> settle, in an execution of their own) -> reply.
 Awaitable<Session::Then> Session::guarded_call(CallState& call) {
-  auto body = std::make_shared<std::string>();
+  auto body = std::make_shared<GuardedBody>(proxy_.guard.memory());
   if (auto refused = co_await read_body(call, *body))
     co_return co_await give_problem(call, *refused);
 
   const auto& policy = *call.to->policy;
   const auto& url = call.to->target.url;
-  const Call described{call.head.method,  &url,           call.head.fields, *body,
-                       call.caller.agent, call.caller.run};
-  if (is_unguarded_json_rpc(described)) co_return co_await pass(call, *body);
-
-  if (is_in_body(policy.upstream_key) &&
-      !with_body_key(policy.upstream_key, call.head, *body, "")) {
-    const auto refused = problem::key_missing(
-        "The route's `upstream_key` is a field of the body (" + policy.upstream_key +
-        "), and this body has no place for it; nothing was sent.");
-    co_return co_await give_problem(call, refused);
-  }
-
-  const auto identity =
-      identify(described, policy.identity, call.route(), call.to->matched.captures, proxy_.secret);
-  if (!identity) {
-    const auto& e = identity.error();
-    const bool missing = e.slug == "key-missing";
-    const auto refused = missing ? problem::key_missing(e.detail) : problem::bad_request(e.detail);
-    co_return co_await give_problem(call, refused);
-  }
-  if (pasted_id(*identity) && co_await proxy_.guard.is_record_id(*identity))
+  const Call described{
+      call.head.method, &url,           call.head.fields, body->text, call.caller.agent,
+      call.caller.run,  policy.body_max};
+  const auto read_through = [&] {
+    return meaning_of(described, call.head, body->text, policy, call.route(),
+                      call.to->matched.captures, proxy_.secret);
+  };
+  Meaning meaning;
+  if (is_light(described))
+    meaning = read_through();
+  else
+    meaning = co_await proxy_.aside.run(read_through);
+  if (meaning.passes) co_return co_await pass(call, body->text);
+  if (meaning.refused) co_return co_await give_problem(call, *meaning.refused);
+  const auto& identity = meaning.identity;
+  if (pasted_id(identity) && co_await proxy_.guard.is_record_id(identity))
     co_return co_await give_problem(call, problem::key_is_record());
-  if (policy.reads_pass && !identity->explicit_key() && is_read(described))
-    co_return co_await pass(call, *body);
-  call.record = to_hex(identity->id);
+  call.record = to_hex(identity.id);
 
   const auto url_text = url.to_string();
   const GuardedCall guarded{
-      *identity,
+      identity,
       policy,
       call.route(),
       call.head.method,
       url_text,
       call.caller.agent,
       call.caller.run,
-      request_to_keep(call.head, url, *body, policy,
-                      policy.probe ? probe_url(*policy.probe, described, policy.identity,
-                                               call.to->matched.captures)
-                                   : std::string()),
+      request_to_keep(call.head, url, body->text, policy, std::move(meaning.probe)),
       policy.probe ? GuardedCall::Ask([&](const Record& record) { return probe(call, record); })
                    : GuardedCall::Ask()};
   const Forwarding how{&url, proxy_.via, client_address_, call.to->target.reverse, {}};
   const Guard::MakeExchange make_exchange =
       [&](const Record& claimed) -> std::unique_ptr<Exchange> {
     return std::make_unique<HttpExchange>(
-        worker_.pool, outgoing(call.head, how, call.to->target.insecure, policy, claimed, body));
+        worker_.pool, outgoing(call.head, how, call.to->target.insecure, policy, claimed,
+                               std::shared_ptr<const std::string>(body, &body->text)));
   };
   auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
   body.reset();
@@ -250,7 +294,7 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
     co_return then;
   }
   if (auto* given = std::get_if<Given>(&admission))
-    co_return co_await give_answer(call, *given->answer, given->status, given->attempt);
+    co_return co_await give_again(call, std::move(*given), identity.id);
   const auto& refused = std::get<Refused>(admission);
   co_return co_await give_problem(call, refused.problem, refused.attempt);
 }
@@ -279,35 +323,57 @@ Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
   co_return probed;
 }
 
+// Room for `bytes` more of a body, waited for where there is none. nullopt: it is there.
+Awaitable<std::optional<Problem>> Session::make_room(const CallState& call, GuardedBody& body,
+                                                     std::size_t bytes) {
+  if (body.share.try_take(bytes)) co_return std::nullopt;
+  const auto& memory = proxy_.guard.memory();
+  const auto until = SteadyClock::now() + proxy_.config.header_timeout;
+  if (co_await body.share.take(bytes, until)) co_return std::nullopt;
+  unread_ = true;
+  if (!memory.holds(body.share.bytes() + bytes))
+    co_return problem::body_too_large(std::min(call.to->policy->body_max, memory.most()));
+  co_return problem::memory_full();
+}
+
 // Reads a guarded call's whole body, up to the route's body_max. Nothing is claimed before it is
 // here.
-Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, std::string& body) {
+Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, GuardedBody& body) {
   const auto max = call.to->policy->body_max;
+  const bool chunked = call.head.framing == Framing::chunked;
   if (call.head.framing == Framing::length) {
     if (call.head.content_length > max) {
       unread_ = true;
       co_return problem::body_too_large(max);
     }
-    body.reserve(call.head.content_length);
+    if (call.head.content_length > 0)
+      if (auto full = co_await make_room(call, body, call.head.content_length)) co_return full;
+    body.text.reserve(call.head.content_length);
   }
   if (call.head.expect_continue && !reader_.body_ready())
     if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n")) {
       unread_ = true;
       co_return problem::bad_request("The connection ended before the body.");
     }
+  const auto patience = proxy_.config.header_timeout;
+  const auto last = SteadyClock::now() + drops_max * patience;
   while (!reader_.body_done()) {
-    stream_.expires_after(proxy_.config.header_timeout);
-    const auto error = co_await reader_.read_body(body);
+    if (chunked && body.text.size() + ahead > body.share.bytes())
+      if (auto full = co_await make_room(call, body, ahead)) co_return full;
+    const auto drops = std::chrono::seconds(body.text.size() / slow_bytes);
+    stream_.expires_at(std::min(SteadyClock::now() + patience, last + drops));
+    const auto error = co_await reader_.read_body(body.text);
     if (error != ReadError::none) {
       unread_ = true;
       if (silent(error)) co_return problem::bad_request("The connection ended inside the body.");
       co_return problem_of(error, reader_, proxy_.config.header_max);
     }
-    if (body.size() > max) {
+    if (body.text.size() > max) {
       unread_ = true;
       co_return problem::body_too_large(max);
     }
   }
+  body.share.resize(body.text.size());
   co_return std::nullopt;
 }
 

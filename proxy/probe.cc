@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "fingerprint/shallow_json.h"
 #include "proxy/http_exchange.h"
 
 namespace ledger {
@@ -9,7 +10,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::size_t body_max = std::size_t{4} << 20;
+// As a document it takes some twenty times as much, for a moment.
+constexpr std::size_t body_max = std::size_t{1} << 20;
 
 // What stands at `pointer`; null where nothing does.
 const Json* at(const Json& document, const std::string& pointer) {
@@ -83,15 +85,17 @@ Probed read_probe(const ProbeRule& rule, int status, const std::string& body, In
   probed.detail = "the probe's status is " + std::to_string(status);
   if (status == 404 || status == 410) probed.result = Probed::Result::not_found;
   if (status / 100 != 2) return probed;
-  const auto document = Json::parse(body, nullptr, false);
-  if (document.is_discarded()) return unclear("the probe's answer is not JSON");
-  const auto* found = at(document, rule.executed_if);
+  JsonFault fault{};
+  const auto document = parse_shallow<Json>(body, fault);
+  if (fault == JsonFault::too_deep) return unclear("the probe's answer is nested too deeply");
+  if (!document) return unclear("the probe's answer is not JSON");
+  const auto* found = at(*document, rule.executed_if);
   probed.result = Probed::Result::not_found;
   probed.detail = "the probe found nothing at " + rule.executed_if;
   if (found == nullptr || !is_something(*found)) return probed;
   probed.result = Probed::Result::happened;
   probed.detail = "the probe found it at " + rule.executed_if;
-  probed.answer = answer_of(rule, document, body, now);
+  probed.answer = answer_of(rule, *document, body, now);
   return probed;
 }
 

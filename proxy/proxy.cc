@@ -11,7 +11,9 @@ Proxy::Proxy(const Config& c, Guard& g, Metrics& m, std::string store_secret, st
       metrics(m),
       secret(std::move(store_secret)),
       via(std::move(pseudonym)),
-      log(std::move(l)) {
+      log(std::move(l)),
+      peers(c),
+      replays(g.memory()) {
   std::set<std::string> keys;
   for (const auto& mount : config.mounts) keys.insert(mount.upstream_key);
   for (const auto& listener : config.listeners) keys.insert(listener.upstream_key);

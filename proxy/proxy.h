@@ -10,8 +10,11 @@
 #include "config/config.h"
 #include "guard/guard.h"
 #include "guard/metrics.h"
+#include "proxy/aside.h"
 #include "proxy/interception.h"
+#include "proxy/peers.h"
 #include "proxy/reach.h"
+#include "proxy/replays.h"
 #include "proxy/upstream.h"
 
 namespace ledger {
@@ -34,6 +37,10 @@ struct Proxy {
   std::string no_interception;
   std::vector<Listener> listeners;  // as bound; set at the start, as is:
   std::unique_ptr<Reach> reach;
+
+  Peers peers;
+  Replays replays;
+  Aside aside;
 
   std::atomic<bool> draining{false};
   std::atomic<int> guarded_calls{0};  // being answered now: drain waits for these

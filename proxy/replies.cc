@@ -1,7 +1,6 @@
 // reply: how each kind of answer is written to the client.
 #include <boost/asio/this_coro.hpp>
 
-#include "fingerprint/body.h"
 #include "proxy/pipeline.h"
 
 namespace ledger {
@@ -9,9 +8,10 @@ namespace {
 
 // One piece of an answer.
 constexpr std::size_t piece_max = 64 * 1024;
+constexpr std::size_t copied_max = 4'096;  // a larger body costs less as a send of two parts
 
-// An answer that would decode to more is given as it was recorded.
-constexpr std::size_t decoded_max = 256 * 1024 * 1024;
+// What decoding holds beside the coded bytes: zlib's window and two pieces.
+constexpr std::size_t decoding_bytes = 192 * 1024;
 
 bool has_no_body(int status) { return status / 100 == 1 || status == 204 || status == 304; }
 
@@ -46,17 +46,41 @@ AnswerPtr answer_of(const Outcome& outcome) {
   return nullptr;
 }
 
+// Fields that are of the coded bytes alone (RFC 9110 section 8.8.3, RFC 9530, RFC 3230, RFC 1864).
+bool is_of_the_coded(std::string_view name) {
+  for (const auto* of : {"Content-Encoding", "ETag", "Digest", "Content-Digest", "Repr-Digest",
+                         "Content-MD5", "Want-Digest"})
+    if (iequals(name, of)) return true;
+  return false;
+}
+
+// The coding of an answer that this caller has ruled out and that can be undone; else empty.
+std::string_view coding_to_undo(const Head& request, const Answer& answer) {
+  std::string_view coding;
+  if (answer.body.empty() || answer.status == 206) return {};
+  for (const auto& [name, value] : answer.headers)
+    if (iequals(name, "Content-Encoding")) {
+      if (!coding.empty()) return {};  // several: as recorded
+      coding = value;
+    }
+  return is_inflatable(coding) && excludes_coding(request, coding) ? coding : std::string_view();
+}
+
 }  // namespace
 
 // A client that takes nothing for so long is given up, and what it asked for goes on without it;
 // one that is only slow gets everything, so the time counts for each piece.
-Awaitable<bool> Session::send(std::string_view bytes) {
+Awaitable<bool> Session::send(std::string_view head, std::string_view body) {
   do {
-    const auto piece = bytes.substr(0, piece_max);
-    bytes.remove_prefix(piece.size());
+    const auto first = head.substr(0, piece_max);
+    head.remove_prefix(first.size());
+    const auto second = head.empty() ? body.substr(0, piece_max - first.size()) : body.substr(0, 0);
+    body.remove_prefix(second.size());
     stream_.expires_after(proxy_.config.header_timeout);
-    if ((co_await stream_.write(asio::buffer(piece.data(), piece.size()))).error) co_return false;
-  } while (!bytes.empty());
+    const Stream::Buffers piece{asio::buffer(first.data(), first.size()),
+                                asio::buffer(second.data(), second.size())};
+    if ((co_await stream_.write(piece)).error) co_return false;
+  } while (!head.empty() || !body.empty());
   co_return true;
 }
 
@@ -88,37 +112,76 @@ Awaitable<Session::Then> Session::give_problem(const CallState& call, const Prob
   co_return sent&& keep ? Then::next : Then::close;
 }
 
+// An answer that another call got. A long one takes its part of what all of them may hold before
+// it is given; while there is none it is let go, and read anew afterwards.
+Awaitable<Session::Then> Session::give_again(const CallState& call, Given given, const Digest& id) {
+  const auto size = given.answer->body.size();
+  if (size <= piece_max)
+    co_return co_await give_answer(call, *given.answer, given.status, given.attempt);
+  auto held = proxy_.replays.hold(id, given.answer);
+  if (!held) {
+    const auto received_at = given.answer->received_at;
+    given.answer.reset();
+    auto& memory = proxy_.guard.memory();
+    MemoryBudget::Share share(memory);
+    if (co_await share.take(size, SteadyClock::now() + proxy_.config.header_timeout))
+      if (auto again = co_await proxy_.guard.recorded_answer(id);
+          again && again->received_at == received_at && again->body.size() == size)
+        held = proxy_.replays.hold(id, std::move(again), std::move(share));
+  }
+  given.answer.reset();
+  if (!held) co_return co_await give_problem(call, problem::memory_full(), given.attempt);
+  co_return co_await give_answer(call, *held->answer, given.status, given.attempt);
+}
+
 // A whole answer: recorded earlier (replayed, joined, in doubt) or just now (executed).
 Awaitable<Session::Then> Session::give_answer(const CallState& call, const Answer& answer,
                                               CallStatus status, std::uint64_t attempt) {
   const bool first = status == CallStatus::executed;
-  const bool keep = call.head.keep_alive && !proxy_.draining;
   const bool doubt =
       status == CallStatus::in_doubt ||
       (status != CallStatus::replayed &&
        verdict_of(answer.status, answer.headers, *call.to->policy) == Verdict::in_doubt);
   proxy_.metrics.count(status);
+  const bool bodyless = call.to_head || has_no_body(answer.status);
 
-  // The first caller negotiated the coding; another one may not understand it.
-  std::optional<std::string> decoded;
-  if (!first)
-    for (const auto& [name, value] : answer.headers)
-      if (iequals(name, "Content-Encoding") && !accepts_coding(call.head, value))
-        decoded = inflate_content(value, answer.body, decoded_max);
-  const auto& body = decoded ? *decoded : answer.body;
+  // The first caller negotiated the coding; another one may have ruled it out. What does not decode
+  // is given as it was recorded.
+  auto coding = first ? std::string_view() : coding_to_undo(call.head, answer);
+  std::optional<Inflater> inflater;
+  std::string piece;
+  auto step = Inflater::Step::more;
+  if (!coding.empty() && !bodyless) {
+    inflater.emplace(coding, answer.body);
+    while (step == Inflater::Step::more && piece.size() < piece_max) {
+      step = inflater->step(piece, piece_max - piece.size());
+      co_await asio::post(stream_.get_executor(), asio::deferred);
+    }
+    if (step == Inflater::Step::failed) {
+      inflater.reset();
+      coding = {};
+    }
+  }
+  const bool whole = !inflater || step == Inflater::Step::done;
+  const bool chunked = !whole && call.head.version == 11;
+  const bool keep = call.head.keep_alive && (whole || chunked) && !proxy_.draining;
+  const auto body = bodyless   ? std::string_view()
+                    : inflater ? piece
+                               : std::string_view(answer.body);
 
   out_.clear();
   append_status_line(out_, answer.status, answer.reason);
   for (const auto& [name, value] : answer.headers) {
-    if (!first && only_for_first_caller(name)) continue;
-    if (!first && iequals(name, "Age")) continue;
-    if (decoded && iequals(name, "Content-Encoding")) continue;
+    if (!first && (only_for_first_caller(name) || iequals(name, "Age"))) continue;
+    if (!coding.empty() && is_of_the_coded(name)) continue;
     if (doubt && is_retry_field(name)) continue;
-    if (iequals(name, "Content-Length") && !call.to_head && answer.status != 304) continue;
+    if (iequals(name, "Content-Length") &&
+        (!coding.empty() || (!call.to_head && answer.status != 304)))
+      continue;
     append_field(out_, name, value);
   }
-  const bool bodyless = call.to_head || has_no_body(answer.status);
-  if (!bodyless) append_field(out_, "Content-Length", body.size());
+  if (!bodyless && whole) append_field(out_, "Content-Length", body.size());
+  if (chunked) append_field(out_, "Transfer-Encoding", "chunked");
   append_ledger_fields(out_, {status, call.record, call.route(), attempt});
   if (doubt) append_doubt(out_);
   if (status == CallStatus::replayed || status == CallStatus::in_doubt) {
@@ -130,9 +193,39 @@ Awaitable<Session::Then> Session::give_answer(const CallState& call, const Answe
   append_via(out_, {}, 11, proxy_.via);
   append_connection(out_, call.head.version, keep);
   out_ += "\r\n";
-  if (!bodyless) out_ += body;
-  const bool sent = co_await send(out_);
+  if (!whole) {
+    const bool given = co_await give_decoded(*inflater, piece, chunked);
+    co_return given&& keep ? Then::next : Then::close;
+  }
+  const bool copied = body.size() <= copied_max;
+  if (copied) out_ += body;
+  const bool sent = co_await send(out_, copied ? std::string_view() : body);
   co_return sent&& keep ? Then::next : Then::close;
+}
+
+// The head, which is in out_, and the answer decoded piece by piece: as fast as the client takes
+// it, and no faster than others get their turns. An answer that does not decode to its end is
+// broken off.
+Awaitable<bool> Session::give_decoded(Inflater& inflater, std::string& piece, bool chunked) {
+  MemoryBudget::Share share(proxy_.guard.memory());
+  share.resize(decoding_bytes);
+  for (auto step = Inflater::Step::more;;) {
+    if (chunked)
+      append_chunk(out_, piece);
+    else
+      out_ += piece;
+    if (step == Inflater::Step::done && chunked) append_last_chunk(out_);
+    if (!out_.empty() && !co_await send(out_)) co_return false;
+    if (step == Inflater::Step::done) co_return true;
+    out_.clear();
+    piece.clear();
+    co_await asio::post(stream_.get_executor(), asio::deferred);
+    step = inflater.step(piece, piece_max);
+    if (step == Inflater::Step::failed) {
+      stream_.close();
+      co_return false;
+    }
+  }
 }
 
 // The leader's answer: streamed while it is recorded, or in one piece if it is here already.

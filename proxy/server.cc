@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "guard/instance.h"
+#include "proxy/descriptors.h"
 #include "proxy/listen.h"
 #include "proxy/prober.h"
 #include "proxy/session.h"
@@ -50,11 +51,13 @@ std::string too_busy_answer() {
 struct Server::Impl {
   Impl(const Config& c, Store& store, Metrics& metrics, Proxy::Log log)
       : config(c),
-        guard(store, metrics, lease),
+        journal(log),
+        guard(store, metrics, lease, config.memory_max, &journal),
         proxy(config, guard, metrics, store.secret(), "ledger-" + random_hex(), std::move(log)) {}
 
   ~Impl() {
     stop();
+    proxy.aside.stop();
     prober.reset();
     guard.quiesce();
     instance.reset();
@@ -63,11 +66,14 @@ struct Server::Impl {
 
   tl::expected<void, std::string> listen(const std::string& admin);
   void run(const UpstreamTls& tls);
+  std::optional<Peers::Place> admit(Socket& socket, const asio::ip::address& peer);
   Awaitable<> accept(std::size_t worker, std::size_t listener);
   void stop();
 
   const Config& config;
-  const std::string too_busy = too_busy_answer();  // to connections beyond connections_max
+  const std::string too_busy = too_busy_answer();  // to connections beyond what may be
+  std::size_t connections_max = 0;                 // set at the start
+  Journal journal;
   Lease lease;
   Guard guard;
   Proxy proxy;
@@ -105,8 +111,11 @@ tl::expected<void, std::string> Server::Impl::listen(const std::string& admin) {
 }
 
 void Server::Impl::run(const UpstreamTls& tls) {
-  const auto count =
+  const std::size_t count =
       config.threads != 0 ? config.threads : std::max(1U, std::thread::hardware_concurrency());
+  constexpr std::size_t of_a_context = 3;  // epoll, its interrupter, its timer
+  connections_max =
+      std::min(config.connections_max, connections_possible(count * (of_a_context + bound.size())));
   for (std::size_t i = 0; i < count; ++i) {
     auto& thread = *workers.emplace_back(std::make_unique<Thread>(config, tls, *proxy.reach));
     for (std::size_t l = 0; l < bound.size(); ++l) {
@@ -122,6 +131,15 @@ void Server::Impl::run(const UpstreamTls& tls) {
       const auto work = asio::make_work_guard(context);
       context.run();
     });
+}
+
+// A connection's place among the others; nullopt: there is none for it.
+std::optional<Peers::Place> Server::Impl::admit(Socket& socket, const asio::ip::address& peer) {
+  const auto open = proxy.metrics.connections.load(std::memory_order_relaxed);
+  if (open >= static_cast<std::int64_t>(connections_max)) return std::nullopt;
+  // Connections that their clients have left behind (executions, tunnels) may hold the rest.
+  if (is_kept(socket.native_handle())) return std::nullopt;
+  return proxy.peers.admit(peer);
 }
 
 Awaitable<> Server::Impl::accept(std::size_t worker, std::size_t listener) {
@@ -140,14 +158,15 @@ Awaitable<> Server::Impl::accept(std::size_t worker, std::size_t listener) {
     ErrorCode ignored;
     const auto peer = socket.remote_endpoint(ignored);
     if (ignored) continue;
-    if (proxy.metrics.connections.load(std::memory_order_relaxed) >=
-        static_cast<std::int64_t>(config.connections_max)) {
+    auto place = admit(socket, peer.address());
+    if (!place) {
       socket.non_blocking(true, ignored);
       socket.write_some(asio::buffer(too_busy), ignored);  // a courtesy: whatever fits
       continue;                                            // closes it
     }
-    Session::start(std::make_shared<Session>(
-        proxy, thread, std::move(socket), proxy.listeners[listener], peer.address().to_string()));
+    Session::start(std::make_shared<Session>(proxy, thread, std::move(socket),
+                                             proxy.listeners[listener], peer.address().to_string(),
+                                             std::move(*place)));
   }
 }
 
@@ -178,12 +197,13 @@ tl::expected<std::unique_ptr<Server>, std::string> Server::start(const Config& c
       impl->proxy.no_interception = authority.error();
   }
   if (auto listening = impl->listen(admin); !listening) return tl::unexpected(listening.error());
-  auto instance = Instance::start(config, store, impl->lease);
+  auto instance = Instance::start(config, store, impl->lease, &impl->journal);
   if (!instance) return tl::unexpected(instance.error());
   impl->instance = std::move(*instance);
   impl->run(*tls);
   if (Prober::is_needed(config))
     impl->prober = std::make_unique<Prober>(config, store, *tls, *impl->proxy.reach);
+  metrics.phase = Phase::serving;
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -202,9 +222,19 @@ std::string Server::tunnels() const {
   return words + "; clients must trust " + proxy.interception->authority().certificate_file();
 }
 
+std::string Server::fewer_connections() const {
+  const auto wanted = impl_->config.connections_max, possible = impl_->connections_max;
+  if (possible >= wanted) return "";
+  return "at most " + std::to_string(possible) + " connections are taken at once, not " +
+         std::to_string(wanted) +
+         " as `limits: connections` says: each may need two file descriptors, and the system's "
+         "hard limit (`ulimit -Hn`) is too low for more";
+}
+
 void Server::drain() {
   auto& proxy = impl_->proxy;
   proxy.draining = true;
+  proxy.metrics.phase = Phase::draining;
   for (auto& acceptor : impl_->bound) {
     ErrorCode ignored;
     acceptor.close(ignored);

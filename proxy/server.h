@@ -33,6 +33,9 @@ class Server {
   // one.
   std::string tunnels() const;
 
+  // Why fewer connections are taken at once than `limits` says, for the log; "": as many.
+  std::string fewer_connections() const;
+
   // Refuses new calls, lets executions and answers finish (at most drain_timeout), then stops.
   void drain();
 

@@ -6,11 +6,12 @@
 namespace ledger {
 
 Session::Session(Proxy& proxy, Worker& worker, Socket socket, const Listener& listener,
-                 std::string client_address)
+                 std::string client_address, Peers::Place place)
     : proxy_(proxy),
       worker_(worker),
       listener_(listener),
       client_address_(std::move(client_address)),
+      place_(std::move(place)),
       stream_(std::move(socket), worker.deadlines),
       reader_(stream_, MessageReader::Side::requests, proxy.config.header_max) {
   proxy_.metrics.accepted.fetch_add(1, std::memory_order_relaxed);

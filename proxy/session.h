@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "fingerprint/inflate.h"
 #include "guard/problem.h"
 #include "proxy/first_bytes.h"
 #include "proxy/forwarding.h"
@@ -35,7 +36,7 @@ struct Destination {
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(Proxy& proxy, Worker& worker, Socket socket, const Listener& listener,
-          std::string client_address);
+          std::string client_address, Peers::Place place);
   ~Session();
 
   // Runs until the client or we end the connection.
@@ -53,17 +54,22 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<Problem> match(CallState& call);
   Awaitable<Then> guarded_call(CallState& call);
   Awaitable<Probed> probe(const CallState& call, const Record& record);
-  Awaitable<std::optional<Problem>> read_body(const CallState& call, std::string& body);
+  struct GuardedBody;
+  Awaitable<std::optional<Problem>> read_body(const CallState& call, GuardedBody& body);
+  Awaitable<std::optional<Problem>> make_room(const CallState& call, GuardedBody& body,
+                                              std::size_t bytes);
 
   // --- replies.cc: how each kind of answer is written ------------------------------------------
   Awaitable<Then> give_problem(const CallState& call, const Problem& problem,
                                std::uint64_t attempt = 0);
+  Awaitable<Then> give_again(const CallState& call, Given given, const Digest& id);
   Awaitable<Then> give_answer(const CallState& call, const Answer& answer, CallStatus status,
                               std::uint64_t attempt);
   Awaitable<Then> give_execution(const CallState& call, Led led);
   Awaitable<Then> stream_execution(const CallState& call, Execution& execution,
                                    std::uint64_t attempt);
-  Awaitable<bool> send(std::string_view bytes);
+  Awaitable<bool> send(std::string_view head, std::string_view body = {});
+  Awaitable<bool> give_decoded(Inflater& inflater, std::string& piece, bool chunked);
   Awaitable<> linger();
 
   // --- pass.cc: streamed both ways, never buffered ---------------------------------------------
@@ -92,6 +98,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Worker& worker_;
   const Listener& listener_;
   const std::string client_address_;
+  const Peers::Place place_;
   Stream stream_;
   MessageReader reader_;
   std::optional<Tunnel> tunnel_;            // that the calls come through

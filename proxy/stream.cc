@@ -11,6 +11,8 @@
 #include <boost/asio/write.hpp>
 #include <tuple>
 
+#include "proxy/descriptors.h"
+
 namespace ledger {
 namespace {
 
@@ -135,6 +137,10 @@ Awaitable<ErrorCode> Stream::connect(const asio::ip::tcp::endpoint& endpoint) {
   ErrorCode failed;
   if (!socket_.is_open()) socket_.open(endpoint.protocol(), failed);
   if (failed) co_return failed;
+  if (is_kept(socket_.native_handle())) {
+    close();
+    co_return asio::error::no_descriptors;
+  }
   socket_.set_option(asio::ip::tcp::no_delay(true), failed);
   const Pending pending(*this);
   const auto [error] = co_await socket_.async_connect(endpoint, use_result);

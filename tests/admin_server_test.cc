@@ -25,6 +25,18 @@ TEST_CASE("health, and readiness that follows the store") {
   CHECK(admin.status("GET", "/healthz") == 200);
 }
 
+TEST_CASE("it is ready only while every listener listens and it is not draining") {
+  Endpoints admin;
+  for (const auto& [phase, status] :
+       {std::pair(Phase::starting, "starting"), std::pair(Phase::draining, "draining")}) {
+    admin.metrics.phase = phase;
+    const auto told = admin.ask("GET", "/readyz");
+    CHECK(told.status == 503);
+    CHECK(told.json()["status"] == status);
+    CHECK(admin.status("GET", "/healthz") == 200);
+  }
+}
+
 TEST_CASE("records, newest first, page by page") {
   Endpoints admin;
   for (std::uint64_t i = 1; i <= 5; ++i) put_completed(admin.store(), i);

@@ -74,6 +74,7 @@ struct Endpoints {
     auto started = AdminServer::start(config, other ? *other : *own, metrics);
     REQUIRE_MESSAGE(started.has_value(), started.error());
     server = std::move(*started);
+    metrics.phase = Phase::serving;
   }
 
   Store& store() { return *own; }

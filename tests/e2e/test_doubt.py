@@ -33,6 +33,52 @@ class Retry(Case):
         self.assertEqual((statuses(calls.get()), len(up.requests)), ({"executed": 1, "joined": 9}, sent))
 
 
+class Told(Case):
+    """What `serve` says of doubts in its log."""
+
+    def doubtful(self, calls=1):
+        up = self.upstream(lambda r, c: reset(c))
+        ledger = self.ledger(guarded_route(up))
+        for i in range(calls):
+            ledger.charge(up, b'{"n":%d}' % i, path="/v1/charges?secret=1")
+        return up, ledger, ledger.directory / "log"
+
+    def test_a_doubt_is_said_at_once_with_its_id_route_place_and_cause(self):
+        up, ledger, log = self.doubtful()
+        shown = ledger.records()[0]["id"][:8]
+        self.assertRegex(log.read_text(), rf"warning.* in doubt: {shown} charge POST {up.url}/v1/charges: the destination closed")
+        self.assertNotIn("secret", log.read_text())
+
+    def test_a_flood_of_doubts_is_no_flood_of_lines(self):
+        _, ledger, log = self.doubtful(300)
+        eventually(lambda: "were left out" in log.read_text(), "what was left out is said")
+        self.assertLess(log.read_text().count(" in doubt: "), 250)
+        self.assertEqual(len([r for r in ledger.records() if r["state"] == "in_doubt"]), 300)
+
+    def test_an_owner_that_died_and_doubts_from_before_are_said_at_the_start(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger(guarded_route(up))
+        self.in_parallel(lambda: ledger.charge(up))
+        gate.wait_for_call()
+        ledger.kill()
+        gate.opened.set()
+        ledger.start()
+        log = ledger.directory / "log"
+        eventually(lambda: "1 call in doubt from before" in log.read_text(), "the start says it")
+        self.assertRegex(log.read_text(), r" in doubt: [0-9a-f]{8} charge POST ")
+
+    def test_who_resolves_and_who_deletes_is_said(self):
+        _, ledger, log = self.doubtful(2)
+        one, two = (r["id"] for r in ledger.records())
+        resolved = ledger.admin("POST", f"/api/records/{one}/resolve", {"verdict": "executed", "by": "Ada"})
+        deleted = ledger.admin("DELETE", f"/api/records/{two}", headers=[("Ledger-By", "Grace")])
+        self.assertEqual((resolved.status, deleted.status), (200, 204))
+        self.assertIn(f"{one[:8]} was resolved as executed by Ada", log.read_text())
+        self.assertIn(f"{two[:8]} was deleted by Grace", log.read_text())
+
+
 class Late(Case):
     """An execution that was given up, and answers after its record was settled otherwise."""
 

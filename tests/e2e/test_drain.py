@@ -54,6 +54,48 @@ class Drain(Case):
         with socket.create_connection(("127.0.0.1", ledger.port)):
             self.assertEqual(ledger.stop(), 0)
 
+    def test_readiness_ends_with_the_drains_beginning_and_liveness_does_not(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger()
+        call = self.in_parallel(lambda: ledger.charge(up))
+        gate.wait_for_call()
+        self.assertEqual(ledger.admin("GET", "/readyz").status, 200)
+        ledger.process.send_signal(signal.SIGTERM)
+        self.wait_until_refused(ledger)
+        told = ledger.admin("GET", "/readyz")
+        self.assertEqual((told.status, told.json()["status"]), (503, "draining"))
+        self.assertEqual(ledger.admin("GET", "/healthz").status, 200)
+        gate.opened.set()
+        self.assertEqual((call.get()[0].status, ledger.process.wait(DEADLINE)), (200, 0))
+
+    def log_has(self, ledger, text, count=1):
+        eventually(lambda: (ledger.directory / "log").read_text().count(text) == count, f"the log says {text!r}")
+
+    def test_sighup_is_ignored_with_a_line_in_the_log(self):
+        up = self.upstream()
+        ledger = self.ledger()
+        for n in (1, 2):
+            ledger.process.send_signal(signal.SIGHUP)
+            self.log_has(ledger, "SIGHUP is ignored", n)
+            self.assertEqual(ledger.charge(up, path=f"/{n}").status, 200)
+        self.assertEqual(ledger.stop(), 0)
+
+    def test_sighup_does_not_end_a_drain(self):
+        up = self.upstream()
+        gate = Gate(up.count_up)
+        up.handler = gate
+        ledger = self.ledger()
+        call = self.in_parallel(lambda: ledger.charge(up))
+        gate.wait_for_call()
+        ledger.process.send_signal(signal.SIGTERM)
+        self.wait_until_refused(ledger)
+        ledger.process.send_signal(signal.SIGHUP)
+        self.log_has(ledger, "SIGHUP is ignored")
+        gate.opened.set()
+        self.assertEqual((call.get()[0].status, ledger.process.wait(DEADLINE)), (200, 0))
+
     def test_a_second_signal_does_not_wait(self):
         up = self.upstream()
         gate = Gate(up.count_up)

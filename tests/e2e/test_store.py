@@ -43,6 +43,17 @@ class Locked(Case):
             self.assertTrue(told.json()["detail"])
         eventually(lambda: ledger.admin("GET", "/readyz").status == 200, "readiness after the lock")
 
+    def test_the_log_says_when_the_store_begins_to_fail_and_when_it_works_again(self):
+        up = self.upstream()
+        ledger = self.ledger(guarded_route(up))
+        log = ledger.directory / "log"
+        with locked(ledger):
+            for i in range(3):
+                self.assertEqual(ledger.charge(up, b'{"n":%d}' % i).status, 503)
+            self.assertEqual(log.read_text().count("the store fails: "), 1, log.read_text())
+        eventually(lambda: "the store works again after" in log.read_text(), "the end is said")
+        self.assertIn("3 calls were refused meanwhile", log.read_text())
+
     def test_passing_calls_do_not_need_the_store(self):
         up = self.upstream()
         ledger = self.ledger(guarded_route(up))

@@ -9,7 +9,7 @@ import decimal, hashlib, hmac, json, pathlib, random, re, sys, urllib.parse, zli
 
 VECTORS = pathlib.Path(__file__).with_suffix(".json")
 DOCUMENT = VECTORS.parents[2] / "docs" / "fingerprint.md"
-INFLATED_MAX = 8 * 1024 * 1024
+BODY_MAX = 1024 * 1024  # the policy's
 DEPTH_MAX = 128
 IDENTITY_HEADERS = {
     "openai-organization", "openai-project", "soapaction", "stripe-account", "stripe-context",
@@ -189,9 +189,9 @@ def inflated(coding, body):
             out, rest = b"", body
             while rest:
                 reader = zlib.decompressobj(window)
-                out += reader.decompress(rest, INFLATED_MAX + 1)
+                out += reader.decompress(rest, BODY_MAX + 1)
                 rest = reader.unused_data
-                if not reader.eof or len(out) > INFLATED_MAX or (rest and window != 31):
+                if not reader.eof or len(out) > BODY_MAX or (rest and window != 31):
                     raise zlib.error("cut short, too long, or followed by something")
             return out
         except zlib.error:

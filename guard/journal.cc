@@ -1,0 +1,73 @@
+#include "guard/journal.h"
+
+namespace ledger {
+namespace {
+
+constexpr std::size_t lines_a_second = 20;
+constexpr std::chrono::seconds a_second{1}, a_minute{60};
+
+std::string calls(std::size_t n) { return std::to_string(n) + (n == 1 ? " call" : " calls"); }
+
+// Without the query, which may hold more than a log should.
+std::string place_of(const Record& record) { return record.url.substr(0, record.url.find('?')); }
+
+}  // namespace
+
+Journal::~Journal() { say_left_out(); }
+
+void Journal::say(const std::string& line) {
+  const std::lock_guard lock(mutex_);
+  const auto now = SteadyClock::now();
+  if (now - second_ >= a_second) {
+    say_left_out();
+    second_ = now;
+    said_ = 0;
+  }
+  if (said_++ < lines_a_second)
+    log_(line);
+  else
+    ++left_out_;
+}
+
+void Journal::tick() {
+  const std::lock_guard lock(mutex_);
+  if (SteadyClock::now() - second_ >= a_second) say_left_out();
+}
+
+void Journal::say_left_out() {
+  if (left_out_ == 0) return;
+  log_(std::to_string(left_out_) + " more such lines within a second were left out");
+  left_out_ = 0;
+}
+
+void Journal::doubt(const Record& record) {
+  const auto id = to_hex(record.id).substr(0, 8);
+  const auto why = record.history.empty() ? std::string() : record.history.back().detail;
+  say("in doubt: " + id + " " + (record.route.empty() ? "(no route)" : record.route) + " " +
+      record.method + " " + place_of(record) + (why.empty() ? "" : ": " + why));
+}
+
+void Journal::store_failed(const std::string& why, bool refused) {
+  const std::lock_guard lock(mutex_);
+  const auto now = SteadyClock::now();
+  refused_ += refused ? 1 : 0;
+  if (!failing_.exchange(true)) {
+    failing_since_ = failing_said_ = now;
+    log_("the store fails: " + why + "; guarded calls are refused until it works again");
+  } else if (now - failing_said_ >= a_minute) {
+    failing_said_ = now;
+    log_("the store still fails, and " + calls(refused_) + " were refused so far: " + why);
+  }
+}
+
+void Journal::store_recovered() {
+  const std::lock_guard lock(mutex_);
+  if (!failing_.exchange(false)) return;
+  const auto lasted =
+      std::chrono::duration_cast<std::chrono::seconds>(SteadyClock::now() - failing_since_);
+  log_("the store works again after " + std::to_string(lasted.count()) + " s; " + calls(refused_) +
+       (refused_ == 1 ? " was" : " were") + " refused meanwhile");
+  refused_ = 0;
+}
+
+}  // namespace ledger

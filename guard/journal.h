@@ -1,0 +1,46 @@
+// What the operator is told while the proxy runs, a line each: doubts, a store that fails, a lease
+// that is lost. Bounded, so that a flood of doubts is no flood of lines.
+//
+// Threads: any.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <string>
+
+#include "guard/timer.h"
+#include "store/record.h"
+
+namespace ledger {
+
+class Journal {
+ public:
+  using Log = std::function<void(const std::string& line)>;
+  explicit Journal(Log log) : log_(std::move(log)) {}
+  ~Journal();
+
+  void say(const std::string& line);
+  // A record has become in doubt.
+  void doubt(const Record& record);
+  // The store failed (and a call was refused for it), or did what it was asked. One line when it
+  // begins to fail, one a minute, one at the end.
+  void store_failed(const std::string& why, bool refused);
+  void store_works() {
+    if (failing_.load(std::memory_order_relaxed)) store_recovered();
+  }
+  // Every other second or so: says what was left out.
+  void tick();
+
+ private:
+  void say_left_out();
+  void store_recovered();
+
+  const Log log_;
+  std::atomic<bool> failing_{false};
+  std::mutex mutex_;  // guards what follows
+  SteadyClock::time_point second_{}, failing_since_{}, failing_said_{};
+  std::size_t said_ = 0, left_out_ = 0, refused_ = 0;
+};
+
+}  // namespace ledger
