@@ -121,8 +121,8 @@ Config default_config() {
   Config config;
   config.listeners.push_back({Endpoint{"127.0.0.1", 8080}, std::nullopt, {}});
   config.admin = Endpoint{"127.0.0.1", 9090};
-  config.store_url = "sqlite:ledger.db";
   config.state_dir = home_directory() + "/.local/state/ledger";
+  config.store_url = "sqlite:" + config.state_dir + "/ledger.db";
   return config;
 }
 

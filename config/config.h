@@ -126,15 +126,16 @@ bool names_host(const Config& config, const Url& url);
 bool guards_unnamed(const Config& config, const Url& url);
 
 // Reads and checks `path`. All mistakes that can be told apart are reported at once, in the order
-// of the file. A file that cannot be read is an error; an empty one means the defaults. `env` looks
-// up ${NAME}; nullopt where it is not set (an error unless ${NAME:-default}).
+// of the file. A file that cannot be read is an error; an empty one means the defaults. Relative
+// paths are taken from the folder of `path` (`file`). `env` looks up ${NAME}; nullopt where it is
+// not set (an error unless ${NAME:-default}).
 using Environment = std::function<std::optional<std::string>(const std::string&)>;
 tl::expected<Config, std::vector<ConfigError>> load_config(const std::string& path,
                                                            const Environment& env);
 tl::expected<Config, std::vector<ConfigError>> parse_config(std::string_view text,
                                                             const std::string& file,
                                                             const Environment& env);
-// What an absent file means: the documented defaults.
+// What an absent file means: the documented defaults, and the store in the state directory.
 Config default_config();
 // The process's environment. Not while another thread changes it.
 std::optional<std::string> process_environment(const std::string& name);

@@ -172,6 +172,7 @@ tl::expected<Config, std::vector<ConfigError>> parse_config(std::string_view tex
                                                             const Environment& env) {
   Reader in(file, env);
   Config config = default_config();
+  if (const auto beside = in.path("ledger.db")) config.store_url = "sqlite:" + *beside;
   try {
     const std::string whole(text);
     refuse_second_document(in, whole);

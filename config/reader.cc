@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <utility>
 
 #include "config/hints.h"
@@ -76,6 +77,22 @@ const Entry* find_entry(const Entries& entries, std::string_view key) {
   for (const Entry& entry : entries)
     if (entry.key == key) return &entry;
   return nullptr;
+}
+
+Reader::Reader(std::string file, const Environment& env) : file_(std::move(file)), env_(env) {
+  std::error_code ignored;
+  const auto type = std::filesystem::status(file_, ignored).type();
+  using enum std::filesystem::file_type;
+  if (type != fifo && type != socket && type != character)
+    folder_ = std::filesystem::path(file_).parent_path().string();
+}
+
+Parsed<std::string> Reader::path(std::string_view text) const {
+  auto path = expand_home(text, env_);
+  if (!path || path->starts_with('/')) return path;
+  if (folder_) return (std::filesystem::path(*folder_) / *path).string();
+  return tl::unexpected("a relative path is taken from the config file's folder, and " +
+                        code(file_) + " has none; write an absolute path");
 }
 
 void Reader::fail(const YAML::Mark& at, std::string message) {

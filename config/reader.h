@@ -23,9 +23,12 @@ const Entry* find_entry(const Entries& entries, std::string_view key);
 
 class Reader {
  public:
-  Reader(std::string file, const Environment& env) : file_(std::move(file)), env_(env) {}
+  Reader(std::string file, const Environment& env);
 
   const Environment& env() const { return env_; }
+  // A path of the file: `~` is the user's home, and a relative one is taken from the file's folder,
+  // so that the same config means the same files wherever it is used.
+  Parsed<std::string> path(std::string_view text) const;
   void fail(const YAML::Mark& at, std::string message);
   std::size_t mistakes() const { return errors_.size(); }
   // In the order of the file.
@@ -57,6 +60,7 @@ class Reader {
 
  private:
   std::string file_;
+  std::optional<std::string> folder_;  // nullopt: what was read has none (a pipe)
   const Environment& env_;
   std::vector<ConfigError> errors_;
 };

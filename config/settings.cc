@@ -407,8 +407,9 @@ const Settings<Config>& store_settings() {
            auto url = parse_store_url(text);
            constexpr std::string_view scheme = "sqlite:";
            if (!url || !url->starts_with(scheme)) return url;
-           return expand_home(url->substr(scheme.size()), in.env())
-               .map([&](const std::string& path) { return std::string(scheme) + path; });
+           return in.path(url->substr(scheme.size())).map([&](const std::string& path) {
+             return std::string(scheme) + path;
+           });
          });
        }},
       word<Config, Durability Config::*, Durability>(
@@ -421,8 +422,8 @@ const Settings<Config>& store_settings() {
 
 namespace {
 
-Parsed<std::string> parse_file(std::string_view text, const Environment& env) {
-  auto path = expand_home(text, env);
+Parsed<std::string> parse_file(std::string_view text, const Reader& in) {
+  auto path = in.path(text);
   std::error_code failure;
   if (path && !std::filesystem::is_regular_file(*path, failure))
     return tl::unexpected(code(*path) + " is not a file");
@@ -434,7 +435,7 @@ Setting<Config> pem_file(std::string name, std::string Config::*field, std::stri
   return {{std::move(name), "a PEM file", std::move(standard), std::move(about)},
           [=](Reader& in, const Entry& entry, Config& config) {
             in.set(entry, config.*field,
-                   [&](std::string_view text) { return parse_file(text, in.env()); });
+                   [&](std::string_view text) { return parse_file(text, in); });
           }};
 }
 
@@ -445,7 +446,7 @@ const Settings<Config>& tls_settings() {
       {{"roots", "list of PEM files", "none",
         "certificates trusted for upstreams, beside the system's"},
        [](Reader& in, const Entry& entry, Config& config) {
-         const auto one = [&](std::string_view text) { return parse_file(text, in.env()); };
+         const auto one = [&](std::string_view text) { return parse_file(text, in); };
          list<Config>({}, &Config::tls_roots, one).read(in, entry, config);
        }},
       pem_file("ca", &Config::tls_ca, "the CA that signs for opened tunnels; its chain may follow",
@@ -576,10 +577,10 @@ const Settings<Config>& top_settings() {
         "calls that no route names, and what every route starts from"},
        read_defaults},
       {{"state", "a directory", "~/.local/state/ledger",
-        "where the local CA and the admin token live; made with mode 0700"},
+        "where the local CA and the admin token live; made with mode 0700, refused where others may "
+        "write"},
        [](Reader& in, const Entry& entry, Config& config) {
-         in.set(entry, config.state_dir,
-                [&](std::string_view text) { return expand_home(text, in.env()); });
+         in.set(entry, config.state_dir, [&](std::string_view text) { return in.path(text); });
        }},
       {{"tls", "map", "see below", "certificates: of upstreams, and of opened tunnels"}, read_tls},
       section("https", "which https tunnels are opened; every other goes through unseen",

@@ -14,11 +14,13 @@ using namespace ledger;
 
 namespace {
 
-// A folder of its own, as the working directory of every command.
+// A folder of its own, as the working directory of every command, with a config of defaults: its
+// store is the ledger.db beside it.
 struct Place {
   Place() {
     char pattern[] = "/tmp/ledger-cli-XXXXXX";
     folder = mkdtemp(pattern);
+    write("ledger.yaml", "");
   }
   ~Place() { std::filesystem::remove_all(folder); }
   void write(const std::string& name, const std::string& text) const {
@@ -82,6 +84,7 @@ void fill(const Place& place, const std::string& owner = "") {
 
 TEST_CASE("usage mistakes: exit 2 and one helpful line") {
   const Place place;
+  std::filesystem::remove(place.folder + "/ledger.yaml");
   const auto refused = [&](const std::string& arguments, const std::string& says) {
     const auto ran = run(place, arguments);
     CAPTURE(arguments);

@@ -178,7 +178,7 @@ TEST_CASE("ledger.yaml loads as it is, with no variable set") {
 
 TEST_CASE("what ledger.yaml writes out as the defaults are the defaults") {
   const auto config = *load_config(root + "/ledger.yaml", no_variables);
-  auto standard = *parse_config("", "", no_variables);
+  auto standard = *parse_config("", root + "/ledger.yaml", no_variables);
   CHECK(config.listeners[0].listen == standard.listeners[0].listen);
   CHECK(config.admin == standard.admin);
   CHECK(config.store_url == standard.store_url);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <map>
 
@@ -36,6 +37,30 @@ Policy route(const std::string& keys) {
 }
 
 }  // namespace
+
+TEST_CASE(
+    "relative paths are taken from the config file's folder, absolute and home ones are not") {
+  const auto parsed = [](std::string_view text, const char* file) {
+    auto config = parse_config(text, file, lookup);
+    REQUIRE(config.has_value());
+    return std::move(*config);
+  };
+  for (const auto* text :
+       {"store: sqlite:ledger.db\nstate: state\n", "store: sqlite:ledger.db\nstate: ./state\n"}) {
+    const auto config = parsed(text, "/etc/ledger/ledger.yaml");
+    CHECK(config.store_url == "sqlite:/etc/ledger/ledger.db");
+    CHECK(std::filesystem::path(config.state_dir).lexically_normal() == "/etc/ledger/state");
+  }
+  CHECK(parsed("{}", "/etc/ledger/ledger.yaml").store_url == "sqlite:/etc/ledger/ledger.db");
+  CHECK(parsed("{}", "conf/ledger.yaml").store_url == "sqlite:conf/ledger.db");
+  CHECK(parsed("store: 'memory:'", "/etc/ledger/ledger.yaml").store_url == "memory:");
+  CHECK(parsed("store: sqlite:/var/l.db", "/etc/ledger/ledger.yaml").store_url ==
+        "sqlite:/var/l.db");
+  CHECK(parsed("store: sqlite:~/l.db", "/etc/ledger/ledger.yaml").store_url ==
+        "sqlite:/home/me/l.db");
+  const auto standard = default_config();
+  CHECK(standard.store_url == "sqlite:" + standard.state_dir + "/ledger.db");
+}
 
 TEST_CASE("an empty file, one of comments, and one of empty sections mean the defaults") {
   const auto standard = default_config();

@@ -277,7 +277,7 @@ class Ledger:
         self.log = open(self.directory / "log", "a+", encoding="utf-8")
         position = self.log.seek(0, os.SEEK_END)
         self.process = subprocess.Popen([self.binary, "serve", "-c", str(self.file)], stderr=self.log, stdout=self.log,
-                                        cwd=self.directory, **self.popen)
+                                        **{"cwd": self.directory, **self.popen})
 
         def ports():
             text = (self.directory / "log").read_text()[position:]
