@@ -40,6 +40,7 @@ constexpr int threads = 2;
 // Fewer than the descriptors that are kept for them.
 constexpr std::size_t connections_max = 32;
 
+using Authority = std::shared_ptr<const CertificateAuthority>;
 using Request = AdminRouter::Request;
 using Response = AdminRouter::Response;
 using Parser = http::request_parser<http::string_body>;
@@ -139,10 +140,10 @@ asio::awaitable<void> serve(Connection& connection, const AdminRouter& router) {
 }  // namespace
 
 struct AdminServer::Impl {
-  Impl(const Config& config, Store& store, const Metrics& metrics, Log log)
+  Impl(const Config& config, Store& store, const Metrics& metrics, Log log, Authority authority)
       : acceptor(context),
         endpoint(config.admin),
-        router(config, store, metrics, endpoint, std::move(log)) {}
+        router(config, store, metrics, endpoint, std::move(log), std::move(authority)) {}
   ~Impl() {
     context.stop();
     for (auto& thread : pool) thread.join();
@@ -205,8 +206,9 @@ AdminServer::~AdminServer() = default;
 tl::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::start(const Config& config,
                                                                            Store& store,
                                                                            const Metrics& metrics,
-                                                                           Log log) {
-  auto impl = std::make_unique<Impl>(config, store, metrics, std::move(log));
+                                                                           Log log,
+                                                                           Authority authority) {
+  auto impl = std::make_unique<Impl>(config, store, metrics, std::move(log), std::move(authority));
   auto& i = *impl;
   auto acceptor = listen_on(i.context, config.admin);
   if (!acceptor) return tl::unexpected(acceptor.error());

@@ -200,8 +200,10 @@ void AdminRouter::tell(const std::string& what, const Digest& id, const std::str
          (by.empty() ? "; nobody said by whom" : " by " + by.substr(0, by_max)));
 }
 
-// What clients must trust: never the key.
+// What clients must trust: never the key. A running proxy's own, not what `ledger ca rotate` has
+// put on the disk since.
 Response AdminRouter::authority() const {
+  if (authority_) return make(200, "application/x-pem-file", authority_->certificate_pem());
   const auto opened = CertificateAuthority::open(config_);
   if (!opened) return admin_problem(503, "no-ca", opened.error());
   return make(200, "application/x-pem-file", (*opened)->certificate_pem());

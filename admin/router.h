@@ -3,6 +3,7 @@
 
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 namespace ledger {
 
 namespace http = boost::beast::http;
+class CertificateAuthority;
 
 class AdminRouter {
  public:
@@ -24,12 +26,13 @@ class AdminRouter {
 
   // `endpoint`: as bound, known before the first request. All must outlive the router. Any thread.
   AdminRouter(const Config& config, Store& store, const Metrics& metrics, const Endpoint& endpoint,
-              AdminServer::Log log)
+              AdminServer::Log log, std::shared_ptr<const CertificateAuthority> authority)
       : config_(config),
         store_(store),
         metrics_(metrics),
         endpoint_(endpoint),
-        log_(std::move(log)) {}
+        log_(std::move(log)),
+        authority_(std::move(authority)) {}
 
   // Why a request must not be served, told from its head alone, so that a stranger's body is never
   // read: it comes from a page elsewhere, or lacks the token that it needs. nullopt: serve it.
@@ -61,6 +64,7 @@ class AdminRouter {
   const Metrics& metrics_;
   const Endpoint& endpoint_;
   const AdminServer::Log log_;  // may be empty
+  const std::shared_ptr<const CertificateAuthority> authority_;
 };
 
 // application/problem+json with the slug, the status and one sentence.

@@ -56,6 +56,7 @@ struct ClearOptions : LookOptions {
 
 struct CaOptions : Common {
   std::string action;  // show, path, rotate
+  bool only_named = false;
 };
 
 struct RunOptions : Common {
@@ -98,6 +99,11 @@ struct LoadedConfig {
   std::string file;  // empty: the defaults
 };
 std::optional<LoadedConfig> load(const std::string& file);
+
+// The config's store for a proxy of this process; made at need, as is the state directory where it
+// lies there. The state directory and the CA's key are this user's alone then. The error is a line.
+tl::expected<std::unique_ptr<Store>, std::string> open_to_serve(
+    const Config& config, const std::function<void(const std::string&)>& log);
 
 // STORE, or the config's store where that is empty; it must exist. The error is the exit code, and
 // was printed.

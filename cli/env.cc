@@ -26,7 +26,9 @@ int env(const EnvOptions& options) {
   const auto& config = loaded->config;
   const auto authority = CertificateAuthority::open(config);
   if (!authority) return refuse(authority.error());
-  const auto listen = running_proxy(config, **authority);
+  const auto running = running_proxy(config, **authority);
+  if (!running) return refuse(running.error());
+  const auto& listen = *running;
   if (!listen)
     return refuse(
         "no proxy with this config answers on " + config.admin.to_string() +

@@ -230,11 +230,17 @@ std::optional<std::pair<std::string, std::string>> bypassed_host(const Config& c
   return std::nullopt;
 }
 
-std::optional<Endpoint> running_proxy(const Config& config, const CertificateAuthority& authority) {
+tl::expected<std::optional<Endpoint>, std::string> running_proxy(
+    const Config& config, const CertificateAuthority& authority) {
   const auto& listen = config.listeners.front().listen;
   if (config.admin.port == 0 || listen.port == 0) return std::nullopt;
-  if (ask_admin(config, "/ca.pem") != authority.certificate_pem()) return std::nullopt;
-  return listen;
+  const auto pem = ask_admin(config, "/ca.pem");
+  if (!pem || pem->find("-----BEGIN CERTIFICATE-----") == pem->npos) return std::nullopt;
+  if (*pem == authority.certificate_pem()) return listen;
+  return tl::unexpected("the proxy at " + config.admin.to_string() +
+                        " (its admin endpoint) signs with another CA than " +
+                        authority.certificate_file() +
+                        ": restart it, if that CA was rotated; else it runs with another config");
 }
 
 std::vector<std::string> merged_environment(const Variables& variables) {

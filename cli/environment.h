@@ -43,7 +43,8 @@ std::optional<std::pair<std::string, std::string>> bypassed_host(const Config& c
 std::optional<std::string> ask_admin(const Config& config, const std::string& path);
 
 // The main listener of a proxy that runs with this config (its admin endpoint serves the same CA);
-// nullopt: none does.
-std::optional<Endpoint> running_proxy(const Config& config, const CertificateAuthority& authority);
+// nullopt: none does. The error: a proxy answers there that signs with another CA, in one line.
+tl::expected<std::optional<Endpoint>, std::string> running_proxy(
+    const Config& config, const CertificateAuthority& authority);
 
 }  // namespace ledger::cli

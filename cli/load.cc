@@ -6,6 +6,8 @@
 
 #include "cli/commands.h"
 #include "cli/terminal.h"
+#include "config/state_files.h"
+#include "proxy/authority.h"
 
 namespace ledger::cli {
 namespace {
@@ -39,6 +41,19 @@ std::optional<LoadedConfig> load(const std::string& file) {
   return std::nullopt;
 }
 
+tl::expected<std::unique_ptr<Store>, std::string> open_to_serve(
+    const Config& config, const std::function<void(const std::string&)>& log) {
+  if (auto safe = CertificateAuthority::check_place(config); !safe)
+    return tl::unexpected(safe.error());
+  if (config.store_url.starts_with("sqlite:" + state_file(config, "")))
+    if (auto made = make_state_directory(config); !made) return tl::unexpected(made.error());
+  std::vector<std::string> notices;
+  auto store = open_store(config.store_url, config.durability == Durability::full, true, &notices);
+  for (const auto& notice : notices) log(notice);
+  if (!store) return tl::unexpected(store.error().message);
+  return std::move(*store);
+}
+
 tl::expected<std::unique_ptr<Store>, int> open_existing(const StoreOptions& options) {
   auto url = options.store;
   std::string endpoint = "on the address of `admin:`";
@@ -52,7 +67,9 @@ tl::expected<std::unique_ptr<Store>, int> open_existing(const StoreOptions& opti
   if (url == "memory:")
     return tl::unexpected(refuse(
         "the store memory: lives inside the proxy; ask its admin endpoint instead, " + endpoint));
-  auto opened = open_store(url, true, false);
+  std::vector<std::string> notices;
+  auto opened = open_store(url, true, false, &notices);
+  for (const auto& notice : notices) refuse(notice);
   if (!opened) return tl::unexpected(refuse(opened.error().message));
   std::this_thread::sleep_for(counts_behind);
   return std::move(*opened);

@@ -182,11 +182,13 @@ class CommandLine {
   }
 
   void add_ca() {
-    add("ca", "the local CA, for opened https tunnels", ca_, cli::ca)
-        ->add_option("ACTION", ca_.action, "show, path (of the certificate) or rotate (a new one)")
+    auto* sub = add("ca", "the local CA, for opened https tunnels", ca_, cli::ca);
+    sub->add_option("ACTION", ca_.action, "show, path (of the certificate) or rotate (a new one)")
         ->required()
         ->type_name("")
         ->check(CLI::IsMember({"show", "path", "rotate"}), "");
+    sub->add_flag("--only-named", ca_.only_named,
+                  "rotate: one that may sign for the hosts of today's https routes alone");
   }
 
   static void with_caller(CLI::App* sub, std::string& agent, std::string& run) {

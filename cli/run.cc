@@ -207,13 +207,12 @@ struct OwnProxy {
   std::unique_ptr<Server> server;
 };
 
-tl::expected<void, std::string> start(OwnProxy& own, Store& store) {
+tl::expected<void, std::string> start(OwnProxy& own, Store& store, Server::Authority authority) {
   for (const auto& listener : own.config.listeners) own.config.also_own.push_back(listener.listen);
   own.config.listeners.resize(1);
   own.config.listeners.front().listen = {"127.0.0.1", 0};
-  auto server = Server::start(own.config, store, own.metrics, "", [](const std::string& line) {
-    std::cerr << "ledger: " + clean(line) + "\n";
-  });
+  const auto log = [](const std::string& line) { std::cerr << "ledger: " + clean(line) + "\n"; };
+  auto server = Server::start(own.config, store, own.metrics, "", log, std::move(authority));
   if (!server) return tl::unexpected(server.error());
   own.server = std::move(*server);
   const auto address = own.server->addresses().front();
@@ -228,8 +227,9 @@ int run(const RunOptions& options) {
   const auto loaded = load(options.config);
   if (!loaded) return usage;
   const auto& config = loaded->config;
-  const auto authority = CertificateAuthority::open(config);
-  if (!authority) return refuse(authority.error());
+  auto opened = CertificateAuthority::open(config);
+  if (!opened) return refuse(opened.error());
+  const Server::Authority authority = std::move(*opened);
 
   const auto signals = handed_on();
   Before before{};
@@ -237,7 +237,9 @@ int run(const RunOptions& options) {
   before.descriptors = raise_descriptor_limit();
   signal(SIGPIPE, SIG_IGN);
 
-  const auto running = running_proxy(config, **authority);
+  const auto found = running_proxy(config, *authority);
+  if (!found) refuse(found.error() + "; this command gets a proxy of its own");
+  const auto running = found.value_or(std::nullopt);
   if (running && options.strict && !is_strict_there(config))
     return refuse("--strict is for a proxy of one's own: the one that answers on " +
                       running->to_string() +
@@ -245,17 +247,16 @@ int run(const RunOptions& options) {
                       "restart it",
                   usage);
   const bool outside = running && config.store_url == "memory:";  // its records live in it alone
-  auto store = open_store(outside ? "memory:" : config.store_url,
-                          config.durability == Durability::full, true);
-  if (!store) return refuse(store.error().message);
+  auto store = open_to_serve(config, [](const std::string& line) { refuse(line); });
+  if (!store) return refuse(store.error());
   OwnProxy own{config, {}, nullptr};
   if (options.strict) own.config.https.strict = true;
   if (!running)
-    if (auto started = start(own, **store); !started) return refuse(started.error());
+    if (auto started = start(own, **store, authority); !started) return refuse(started.error());
   const auto listen = running ? *running : own.config.listeners.front().listen;
 
   const auto variables =
-      client_environment(config, listen, {options.agent, options.run}, **authority);
+      client_environment(config, listen, {options.agent, options.run}, *authority);
   if (!variables) return refuse(variables.error());
   for (const auto* name : {"NO_PROXY", "no_proxy"})
     if (const char* list = std::getenv(name))

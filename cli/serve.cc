@@ -10,6 +10,7 @@
 #include "admin/admin.h"
 #include "cli/commands.h"
 #include "cli/terminal.h"
+#include "proxy/authority.h"
 #include "proxy/descriptors.h"
 #include "proxy/server.h"
 #include "store/store.h"
@@ -58,13 +59,17 @@ int serve(const std::string& config_file) {
   const auto log = spdlog::stderr_color_mt("ledger");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
 
-  auto store = open_store(config.store_url, config.durability == Durability::full, true);
-  if (!store) return refuse(store.error().message);
-  Metrics metrics;
   const auto warn = [log](const std::string& line) { log->warn("{}", clean(line)); };
-  auto admin = AdminServer::start(config, **store, metrics, warn);
+  auto store = open_to_serve(config, warn);
+  if (!store) return refuse(store.error());
+  // One for both, so that what /ca.pem says is what signs.
+  Server::Authority authority;
+  if (opens_tunnels(config))
+    if (auto opened = CertificateAuthority::open(config)) authority = std::move(*opened);
+  Metrics metrics;
+  auto admin = AdminServer::start(config, **store, metrics, warn, authority);
   if (!admin) return refuse(admin.error());
-  auto server = Server::start(config, **store, metrics, (*admin)->address(), warn);
+  auto server = Server::start(config, **store, metrics, (*admin)->address(), warn, authority);
   if (!server) return refuse(server.error());
 
   log->info("config {}", loaded->file.empty() ? "built in (no ledger.yaml here)" : loaded->file);
@@ -78,6 +83,12 @@ int serve(const std::string& config_file) {
   log->info("admin on {}", (*admin)->address());
   if (const auto tunnels = (*server)->tunnels(); !tunnels.empty()) log->info("{}", tunnels);
   if (const auto fewer = (*server)->fewer_connections(); !fewer.empty()) log->warn("{}", fewer);
+  if (authority)
+    for (const auto& host : authority->beyond(config))
+      log->warn(
+          "the CA {} may not sign for {}, which a route names (its name constraints): clients will "
+          "refuse its tunnels; `ledger ca rotate --only-named` makes one for today's routes",
+          authority->certificate_file(), host);
   for (const auto& mount : config.mounts)
     if (mount.insecure)
       log->warn(

@@ -64,6 +64,11 @@ bool named(const Config& config, std::string_view host, std::uint16_t port) {
                      [&](const Route& route) { return route.pattern.opens(host, port); });
 }
 
+void add_host(std::vector<std::string>& hosts, const RoutePattern& pattern) {
+  if (pattern.opens_any() && std::find(hosts.begin(), hosts.end(), pattern.host()) == hosts.end())
+    hosts.push_back(pattern.host());
+}
+
 }  // namespace
 
 bool opens_tunnels(const Config& config) {
@@ -72,19 +77,19 @@ bool opens_tunnels(const Config& config) {
                      [](const Route& route) { return route.pattern.opens_any(); });
 }
 
-std::string opened_hosts(const Config& config) {
+std::vector<std::string> named_hosts(const Config& config) {
   std::vector<std::string> hosts;
-  const auto add = [&](const RoutePattern& pattern) {
-    if (pattern.opens_any() && std::find(hosts.begin(), hosts.end(), pattern.host()) == hosts.end())
-      hosts.push_back(pattern.host());
-  };
+  for (const auto& route : config.routes) add_host(hosts, route.pattern);
+  for (const auto& pattern : config.https.guard) add_host(hosts, pattern);
+  return hosts;
+}
+
+std::string opened_hosts(const Config& config) {
   const bool all = config.https.open == HttpsRules::Open::all;
-  if (!all) {
-    for (const auto& route : config.routes) add(route.pattern);
-    for (const auto& pattern : config.https.guard) add(pattern);
-  } else {
-    for (const auto& pattern : config.https.never) add(pattern);
-  }
+  std::vector<std::string> hosts;
+  if (!all) hosts = named_hosts(config);
+  if (all)
+    for (const auto& pattern : config.https.never) add_host(hosts, pattern);
   std::string text;
   for (const auto& host : hosts) (text += text.empty() ? "" : ", ") += host;
   if (all) return text.empty() ? "every host" : "every host but " + text;

@@ -111,7 +111,9 @@ struct ConfigError {
 
 // Is there any host whose https tunnels are opened?
 bool opens_tunnels(const Config& config);
-// Those hosts, for a person: "api.stripe.com, *.example.com", or "every host but
+// The hosts that https routes and `https.guard` name, each once: "api.stripe.com", "*.example.com".
+std::vector<std::string> named_hosts(const Config& config);
+// Whose tunnels are opened, for a person: "api.stripe.com, *.example.com", or "every host but
 // internal.example.com".
 std::string opened_hosts(const Config& config);
 // Which https tunnels are opened and what becomes of the others, in a sentence for a person.

@@ -123,8 +123,38 @@ std::string random_hex() {
   return text;
 }
 
-// Key and certificate of a new CA, as one PEM text.
-std::string make_authority() {
+// Does the text of a host stand for an IP address?
+bool is_address(const std::string& bare) {
+  boost::system::error_code error;
+  boost::asio::ip::make_address(bare, error);
+  return !error;
+}
+
+std::string without_brackets(const std::string& host) {
+  const bool bracketed = host.size() > 2 && host.front() == '[';
+  return bracketed ? host.substr(1, host.size() - 2) : host;
+}
+
+// "permitted;DNS:api.example.com,...": a name stands for all below it too. Addresses are closed as
+// a whole where none is named, since a constraint of one kind says nothing of the other.
+std::string name_constraints(const std::vector<std::string>& hosts) {
+  std::string text =
+      "critical,permitted;DNS:ledger.invalid";  // `ledger doctor` visits a host there
+  bool addresses = false;
+  for (const auto& host : hosts) {
+    const auto bare = without_brackets(host.starts_with("*.") ? host.substr(2) : host);
+    const bool address = is_address(bare);
+    const bool v6 = bare.find(':') != bare.npos;
+    addresses = addresses || address;
+    text += (address ? ",permitted;IP:" : ",permitted;DNS:") + bare;
+    if (address) text += v6 ? "/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" : "/255.255.255.255";
+  }
+  if (!addresses) text += ",excluded;IP:0.0.0.0/0.0.0.0,excluded;IP:::/::";
+  return text;
+}
+
+// Key and certificate of a new CA, as one PEM text; for `hosts` alone where there are any.
+std::string make_authority(const std::vector<std::string>& hosts = {}) {
   const auto key = new_key();
   const auto now = system_clock::now();
   const auto made = blank(key.get(), now - clock_skew, now + authority_lifetime);
@@ -136,39 +166,45 @@ std::string make_authority() {
   must(X509_set_issuer_name(c, name));
   add_extension(c, c, NID_basic_constraints, "critical,CA:TRUE,pathlen:0");
   add_extension(c, c, NID_key_usage, "critical,keyCertSign,cRLSign");
+  if (!hosts.empty()) add_extension(c, c, NID_name_constraints, name_constraints(hosts));
   add_extension(c, c, NID_subject_key_identifier, "hash");
   must(X509_sign(c, key.get(), EVP_sha256()));
   return pem_of(key.get()) + pem_of(c);
 }
 
-bool is_private(const std::string& path) {
-  struct stat info {};
-  return ::stat(path.c_str(), &info) != 0 || (info.st_mode & 077) == 0;
+tl::expected<std::string, std::string> read_key(const Config& config) {
+  if (!config.tls_ca_key.empty())
+    return read_secret(config.tls_ca_key, 055,
+                       ", who could then pose as any host: let it be this user's alone");
+  if (auto safe = check_state_directory(config); !safe) return tl::unexpected(safe.error());
+  return read_secret(state_file(config, key_name), 0,
+                     ", who could then pose as any host: make a new CA with `ledger ca rotate`");
+}
+
+bool has_own_key(const Config& config) {
+  std::error_code error;
+  return fs::exists(state_file(config, key_name), error);
 }
 
 // "DNS:api.example.com" or "IP:127.0.0.1".
 std::string alternative_name(const std::string& host) {
-  auto bare = host;
-  if (bare.size() > 2 && bare.front() == '[') bare = bare.substr(1, bare.size() - 2);
-  boost::system::error_code error;
-  boost::asio::ip::make_address(bare, error);
-  return (error ? "DNS:" : "IP:") + bare;
+  const auto bare = without_brackets(host);
+  return (is_address(bare) ? "IP:" : "DNS:") + bare;
 }
 
 }  // namespace
 
 tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuthority::load(
-    const std::string& certificate_file, const std::string& key_file) {
+    const std::string& certificate_file, const std::string& key_file, const std::string& key) {
   std::unique_ptr<CertificateAuthority> made(new CertificateAuthority);
-  const auto certificates = read_file(certificate_file), key = read_file(key_file);
+  const auto certificates = read_file(certificate_file);
   if (!certificates) return tl::unexpected(certificates.error());
-  if (!key) return tl::unexpected(key.error());
   const auto refuse = [&](const std::string& file, const std::string& why) {
     ERR_clear_error();
     return tl::unexpected(file + ": " + why);
   };
 
-  const Bio key_text(must(BIO_new_mem_buf(key->data(), static_cast<int>(key->size()))));
+  const Bio key_text(must(BIO_new_mem_buf(key.data(), static_cast<int>(key.size()))));
   made->key_.reset(PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr));
   if (!made->key_) return refuse(key_file, "no private key in it (PEM, without a pass phrase)");
 
@@ -201,33 +237,45 @@ tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuth
 
 tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuthority::open(
     const Config& config) {
-  if (!config.tls_ca.empty()) return load(config.tls_ca, config.tls_ca_key);
-  const auto key_file = state_file(config, key_name), file = state_file(config, certificate_name);
-  std::error_code error;
-  if (!fs::exists(key_file, error)) {
+  const bool users = !config.tls_ca.empty();
+  const auto key_file = users ? config.tls_ca_key : state_file(config, key_name);
+  const auto file = users ? config.tls_ca : state_file(config, certificate_name);
+  if (!users && !has_own_key(config)) {
     if (auto made = make_state_directory(config); !made) return tl::unexpected(made.error());
     if (auto made = make_file(key_file, make_authority(), 0600); !made)
       return tl::unexpected(made.error());
   }
-  if (!is_private(key_file))
-    return tl::unexpected(key_file + " can be read by others, who could then pose as any host: " +
-                          "make a new CA with `ledger ca rotate`");
-  auto opened = load(key_file, key_file);
-  if (!opened) return opened;
+  const auto key = read_key(config);
+  if (!key) return tl::unexpected(key.error());
+  auto opened = load(users ? file : key_file, key_file, *key);
+  if (!opened || users) return opened;
   (*opened)->file_ = file;
   // What clients trust follows from the key's file; it alone is never believed.
-  if (const auto there = read_file(file); !there || *there != (*opened)->pem_)
+  if (const auto there = read_file(file);
+      !there || *there != (*opened)->pem_ || !is_ours_alone(file))
     if (auto written = replace_file(file, (*opened)->pem_, 0644); !written)
       return tl::unexpected(written.error());
   return opened;
 }
 
+tl::expected<void, std::string> CertificateAuthority::check_place(const Config& config) {
+  if (config.tls_ca.empty() && !has_own_key(config)) return check_state_directory(config);
+  return read_key(config).map([](const std::string&) {});
+}
+
 tl::expected<std::unique_ptr<CertificateAuthority>, std::string> CertificateAuthority::rotate(
-    const Config& config) {
+    const Config& config, bool only_named) {
   if (!config.tls_ca.empty())
     return tl::unexpected(config.tls_ca + " is your own (`tls.ca`): put another file there");
   if (auto made = make_state_directory(config); !made) return tl::unexpected(made.error());
-  const auto made = replace_file(state_file(config, key_name), make_authority(), 0600);
+  const auto hosts = only_named ? named_hosts(config) : std::vector<std::string>();
+  if (only_named && config.https.open == HttpsRules::Open::all)
+    return tl::unexpected<std::string>(
+        "`https.open: all` opens every host, which a CA for some could not sign for");
+  if (only_named && hosts.empty())
+    return tl::unexpected<std::string>(
+        "no https route names a host: there is nothing that the CA could sign");
+  const auto made = replace_file(state_file(config, key_name), make_authority(hosts), 0600);
   if (!made) return tl::unexpected(made.error());
   return open(config);
 }
@@ -241,7 +289,8 @@ Leaf CertificateAuthority::sign(const std::string& host, system_clock::time_poin
   must(X509_set_issuer_name(c, X509_get_subject_name(issuer)));
   // Clients look at subjectAltName alone; where there is no subject beside it, it is critical
   // (RFC 5280 section 4.2.1.6).
-  const bool named = host.size() <= common_name_max;
+  // An address in its place would be taken for a name that constraints do not permit.
+  const bool named = host.size() <= common_name_max && !is_address(without_brackets(host));
   if (named) add_name(X509_get_subject_name(c), "CN", host);
   add_extension(c, issuer, NID_subject_alt_name,
                 (named ? "" : "critical,") + alternative_name(host));
@@ -253,6 +302,29 @@ Leaf CertificateAuthority::sign(const std::string& host, system_clock::time_poin
     add_extension(c, issuer, NID_authority_key_identifier, "keyid:always");
   must(X509_sign(c, key_.get(), EVP_sha256()));
   return leaf;
+}
+
+bool CertificateAuthority::may_sign(const std::string& host) const {
+  const std::unique_ptr<X509_STORE, decltype(&X509_STORE_free)> trusted(must(X509_STORE_new()),
+                                                                        X509_STORE_free);
+  const std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)> check(
+      must(X509_STORE_CTX_new()), X509_STORE_CTX_free);
+  must(X509_STORE_add_cert(trusted.get(), certificate_.get()));
+  const auto leaf = sign(host, system_clock::now());
+  must(X509_STORE_CTX_init(check.get(), trusted.get(), leaf.certificate.get(), chain()));
+  X509_STORE_CTX_set_flags(check.get(), X509_V_FLAG_PARTIAL_CHAIN);
+  X509_verify_cert(check.get());
+  const auto error = X509_STORE_CTX_get_error(check.get());
+  ERR_clear_error();
+  return error != X509_V_ERR_PERMITTED_VIOLATION && error != X509_V_ERR_EXCLUDED_VIOLATION;
+}
+
+std::vector<std::string> CertificateAuthority::beyond(const Config& config) const {
+  auto hosts = named_hosts(config);
+  std::erase_if(hosts, [&](const std::string& host) {
+    return may_sign(host.starts_with('*') ? "any" + host.substr(1) : host);
+  });
+  return hosts;
 }
 
 system_clock::time_point CertificateAuthority::expires_at() const {

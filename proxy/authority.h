@@ -37,11 +37,18 @@ class CertificateAuthority {
   static tl::expected<std::unique_ptr<CertificateAuthority>, std::string> open(
       const Config& config);
   // Puts a new CA in the old one's place. Error also where the CA is the user's own (`tls.ca`).
+  // `only_named`: it may sign for named_hosts(), and for those below them, alone (RFC 5280 section
+  // 4.2.1.10).
   static tl::expected<std::unique_ptr<CertificateAuthority>, std::string> rotate(
-      const Config& config);
+      const Config& config, bool only_named = false);
+  // Is nobody but this user able to put another CA in its place? Error: as open()'s. What is not
+  // there yet is fine.
+  static tl::expected<void, std::string> check_place(const Config& config);
 
   // Signs for `host` (a DNS name, or an IP address with or without brackets).
   Leaf sign(const std::string& host, std::chrono::system_clock::time_point now) const;
+  // Those of named_hosts() that it may not sign for, by its own name constraints.
+  std::vector<std::string> beyond(const Config& config) const;
   EVP_PKEY* leaf_key() const { return leaf_key_.get(); }
   // What a server sends behind its leaf: the CA and its chain, unless the CA is a root itself.
   STACK_OF(X509) * chain() const { return chain_.get(); }
@@ -57,8 +64,9 @@ class CertificateAuthority {
     void operator()(STACK_OF(X509) * chain) const { sk_X509_pop_free(chain, X509_free); }
   };
   CertificateAuthority() = default;
+  bool may_sign(const std::string& host) const;
   static tl::expected<std::unique_ptr<CertificateAuthority>, std::string> load(
-      const std::string& certificate_file, const std::string& key_file);
+      const std::string& certificate_file, const std::string& key_file, const std::string& key);
 
   Certificate certificate_;
   PrivateKey key_;

@@ -29,7 +29,7 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const 
 
 }  // namespace
 
-Interception::Interception(std::unique_ptr<CertificateAuthority> authority, Metrics& metrics)
+Interception::Interception(std::shared_ptr<const CertificateAuthority> authority, Metrics& metrics)
     : authority_(std::move(authority)),
       context_(asio::ssl::context::tls_server),
       metrics_(metrics) {

@@ -18,7 +18,7 @@ namespace ledger {
 // Shared by all threads.
 class Interception {
  public:
-  Interception(std::unique_ptr<CertificateAuthority> authority, Metrics& metrics);
+  Interception(std::shared_ptr<const CertificateAuthority> authority, Metrics& metrics);
   Interception(const Interception&) = delete;
   Interception& operator=(const Interception&) = delete;
 
@@ -43,7 +43,7 @@ class Interception {
   };
   static int choose_certificate(SSL* ssl, void* self);
 
-  const std::unique_ptr<CertificateAuthority> authority_;
+  const std::shared_ptr<const CertificateAuthority> authority_;
   asio::ssl::context context_;
   Metrics& metrics_;
   mutable std::mutex mutex_;  // held while signing: two clients of one new host need it once

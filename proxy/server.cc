@@ -182,19 +182,23 @@ Server::~Server() = default;
 
 tl::expected<std::unique_ptr<Server>, std::string> Server::start(const Config& config, Store& store,
                                                                  Metrics& metrics,
-                                                                 const std::string& admin,
-                                                                 Log log) {
+                                                                 const std::string& admin, Log log,
+                                                                 Authority authority) {
   auto tls = make_upstream_tls(config);
   if (!tls) return tl::unexpected(tls.error());
   auto impl = std::make_unique<Impl>(config, store, metrics, std::move(log));
   if (opens_tunnels(config)) {
-    auto authority = CertificateAuthority::open(config);
-    // Without it mounts and plain HTTP still work; tunnels are refused, never let through
-    // unguarded.
+    if (!authority) {
+      auto opened = CertificateAuthority::open(config);
+      // Without it mounts and plain HTTP still work; tunnels are refused, never let through
+      // unguarded.
+      if (opened)
+        authority = std::move(*opened);
+      else
+        impl->proxy.no_interception = opened.error();
+    }
     if (authority)
-      impl->proxy.interception = std::make_unique<Interception>(std::move(*authority), metrics);
-    else
-      impl->proxy.no_interception = authority.error();
+      impl->proxy.interception = std::make_unique<Interception>(std::move(authority), metrics);
   }
   if (auto listening = impl->listen(admin); !listening) return tl::unexpected(listening.error());
   auto instance = Instance::start(config, store, impl->lease, &impl->journal);

@@ -13,17 +13,21 @@
 
 namespace ledger {
 
+class CertificateAuthority;
+
 class Server {
  public:
   using Log = std::function<void(const std::string& line)>;
+  using Authority = std::shared_ptr<const CertificateAuthority>;
   // Binds every listener (once, exclusively), joins the store as an instance and runs the threads.
   // `config`, `store` and `metrics` must outlive the server. `admin`: the admin endpoint's address
   // as bound, so that calls to it are seen as loops; empty: none. Error: one line for a person
   // ("127.0.0.1:8080 is in use ..."). `log` takes lines for the operator, from any thread.
+  // `authority` signs for opened tunnels; none: the config's, opened here.
   static tl::expected<std::unique_ptr<Server>, std::string> start(const Config& config,
                                                                   Store& store, Metrics& metrics,
-                                                                  const std::string& admin,
-                                                                  Log log);
+                                                                  const std::string& admin, Log log,
+                                                                  Authority authority = nullptr);
   ~Server();
 
   // "127.0.0.1:8080", one a listener, in the configuration's order.

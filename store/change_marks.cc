@@ -15,7 +15,7 @@ constexpr std::size_t page_bytes = 4096;
 
 std::unique_ptr<ChangeMarks> ChangeMarks::open(const std::string& path) {
   static_assert(count * sizeof(Mark) == page_bytes);
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return nullptr;
   // Space that is promised here: a mapped page that finds the disk full would kill the process.
   if (posix_fallocate(fd, 0, page_bytes) == 0)

@@ -38,7 +38,8 @@ constexpr const char* accepted = "write memory:, sqlite:PATH or a path";
 }  // namespace
 
 tl::expected<std::unique_ptr<Store>, StoreError> open_store(const std::string& url,
-                                                            bool full_durability, bool create) {
+                                                            bool full_durability, bool create,
+                                                            std::vector<std::string>* notices) {
   const auto scheme = scheme_of(url);
   if (url == ":memory:") return refuse("the store \":memory:\" is written memory: here");
   if (scheme == "memory") {
@@ -59,6 +60,7 @@ tl::expected<std::unique_ptr<Store>, StoreError> open_store(const std::string& u
   SqliteOptions options;
   options.full_durability = full_durability;
   options.create = create;
+  options.notices = notices;
   auto opened = SqliteStore::open(path, options);
   if (!opened) return tl::unexpected(opened.error());
   return std::unique_ptr<Store>(std::move(*opened));

@@ -42,7 +42,7 @@ tl::expected<void, std::string> OwnerLocks::lock(std::int64_t slot) {
   if (!same_file(locking_, path_)) {
     // A description whose file is gone holds locks that nobody sees; its instances are dead.
     if (locking_ >= 0) close(locking_);
-    locking_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    locking_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (locking_ < 0) return failed("open");
   }
   auto request = byte_lock(F_WRLCK, slot);
@@ -61,7 +61,7 @@ bool OwnerLocks::held(std::int64_t slot) const {
   if (!same_file(looking_, path_)) {
     if (looking_ >= 0) close(looking_);
     // Asking needs no right to write: a look from the command line may have none.
-    looking_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    looking_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (looking_ < 0) return false;
   }
   auto request = byte_lock(F_WRLCK, slot);

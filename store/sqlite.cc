@@ -14,6 +14,7 @@
 #include "store/owner_locks.h"
 #include "store/record_cache.h"
 #include "store/sqlite_checkpoint.h"
+#include "store/sqlite_files.h"
 #include "store/sqlite_inspect.h"
 #include "store/sqlite_reader.h"
 #include "store/sqlite_replace.h"
@@ -151,6 +152,9 @@ tl::expected<std::unique_ptr<SqliteStore>, StoreError> SqliteStore::open(
   std::error_code error;
   const auto canonical = std::filesystem::canonical(path, error);
   if (error) return refuse("cannot open the store " + path + ": " + error.message());
+  if (options.create)
+    if (auto ours = sqlite::check_owners(path, canonical.string()); !ours)
+      return tl::unexpected(ours.error());
   std::unique_ptr<SqliteStore> store(new SqliteStore(canonical.string(), options.clock));
   if (auto started = store->start(options); !started) return tl::unexpected(started.error());
   return store;
@@ -166,6 +170,8 @@ tl::expected<void, StoreError> SqliteStore::start(const SqliteOptions& options) 
   };
   auto ready = sqlite::bring_up(**maker, path_, options.create, sqlite::migrations(), in_use);
   if (!ready) return ready;
+  auto notices = sqlite::tighten_files(path_);
+  if (options.notices != nullptr) *options.notices = std::move(notices);
 
   cache_ = std::make_unique<RecordCache>(ChangeMarks::open(path_ + ".owners"));
   auto writing = open_session(path_, options);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "store/clock.h"
 #include "store/metrics.h"
@@ -22,6 +23,7 @@ struct SqliteOptions {
       true;            // fsync at each commit; false: a power cut may lose the last commits
   bool create = true;  // false: the file must be there and be a store
   Clock clock = system_now;
+  std::vector<std::string>* notices = nullptr;  // see open_store()
 
   // For tests.
   std::chrono::milliseconds counts_delay{25};  // how long count() may wait to be written

@@ -133,8 +133,10 @@ class Store {
 constexpr std::chrono::seconds lease_duration{10};
 
 // `memory:`, `sqlite:PATH`, or a bare PATH (sqlite). `create`: false refuses a file that is not
-// there or is no ledger store. Errors name the file and what to do.
-tl::expected<std::unique_ptr<Store>, StoreError> open_store(const std::string& url,
-                                                            bool full_durability, bool create);
+// there or is no ledger store. Errors name the file and what to do. `notices` gets a line for each
+// file that others could read until now.
+tl::expected<std::unique_ptr<Store>, StoreError> open_store(
+    const std::string& url, bool full_durability, bool create,
+    std::vector<std::string>* notices = nullptr);
 
 }  // namespace ledger

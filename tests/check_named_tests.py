@@ -1,5 +1,5 @@
 """Every test that docs/promise.md and docs/failures.md name exists. A name stands in a code span: `test_…` of the
-end-to-end tests, or, in words, a doctest case. The tables' columns "shown by" hold nothing else, and no empty row."""
+end-to-end tests and the attacks, or, in words, a doctest case. The tables' columns "shown by" hold nothing else, and no empty row."""
 import pathlib
 import re
 import sys
