@@ -38,14 +38,14 @@ sigset_t handed_on() {
 }
 
 // What the process would have had without us.
-struct Before {
+struct Inherited {
   sigset_t signals;
   rlimit descriptors;
 };
 
 // The process, as it would have been without us. Negative: why not, as errno.
 pid_t spawn(std::vector<std::string> command, std::vector<std::string> environment,
-            const Before& before) {
+            const Inherited& before) {
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setsigmask(&attributes, &before.signals);
@@ -232,7 +232,7 @@ int run(const RunOptions& options) {
   const Server::Authority authority = std::move(*opened);
 
   const auto signals = handed_on();
-  Before before{};
+  Inherited before{};
   pthread_sigmask(SIG_BLOCK, &signals, &before.signals);
   before.descriptors = raise_descriptor_limit();
   signal(SIGPIPE, SIG_IGN);
