@@ -196,7 +196,7 @@ Problem memory_full() {
            "for this one. Retry in a moment.",
            true);
   p.retry_after_s = 1;
-  return p;
+  return advised(std::move(p), "wait");
 }
 
 Problem loop_detected() {

@@ -123,8 +123,9 @@ FirstBytes FirstLook::more_of_hello(std::string_view bytes) {
   const bool more = SSL_get_error(hello_.get(), result) == SSL_ERROR_WANT_READ;
   ERR_clear_error();
   if (!peeked.whole) return more ? FirstBytes::undecided : FirstBytes::refused;
+  if (!peeked.clear) return FirstBytes::refused;
   server_name_ = std::move(peeked.name);
-  return peeked.clear ? FirstBytes::tls : FirstBytes::refused;
+  return FirstBytes::tls;
 }
 
 FirstBytes FirstLook::more_of_line(std::string_view bytes) {

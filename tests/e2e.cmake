@@ -66,6 +66,8 @@ endfunction()
 
 # docs/promise.md and docs/failures.md name the test that shows each row.
 ledger_e2e(docs_named_tests ${CMAKE_SOURCE_DIR}/tests/check_named_tests.py)
+# docs/http.md lists what guard/problem.cc makes.
+ledger_e2e(docs_http_page ${CMAKE_SOURCE_DIR}/tests/check_http_page.py)
 foreach(name IN LISTS e2e_tests)
   ledger_e2e(e2e_${name} ${CMAKE_SOURCE_DIR}/tests/e2e/test_${name}.py)
   if(name IN_LIST e2e_slow)
