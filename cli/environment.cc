@@ -15,6 +15,7 @@
 #include <filesystem>
 
 #include "cli/node_proxy.h"
+#include "config/admin_token.h"
 #include "config/state_files.h"
 #include "fingerprint/url.h"
 
@@ -115,8 +116,9 @@ std::optional<std::string> ask_admin(const Config& config, const std::string& pa
   http::response<http::string_body> answer;
   http::request<http::empty_body> request(http::verb::get, path, 11);
   request.set(http::field::host, admin.to_string());
-  if (!config.admin_token.empty())
-    request.set(http::field::authorization, "Bearer " + config.admin_token);
+  if (admin_reads_need_token(config))
+    if (const auto token = admin_token(config))
+      request.set(http::field::authorization, "Bearer " + *token);
   bool done = false;
 
   boost::system::error_code error;

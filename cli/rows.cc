@@ -6,11 +6,12 @@
 #include <cstdio>
 
 #include "admin/json.h"
+#include "store/apply.h"
 
 namespace ledger::cli {
 namespace {
 
-constexpr std::size_t name_columns = 48;
+constexpr std::size_t name_columns = 48, label_columns = 64;
 
 struct StateLook {
   const char* symbol;
@@ -47,16 +48,16 @@ std::string spaced(std::string text) {
   return text;
 }
 
-Row stats_row(const std::string& name, const RouteStats& stats, Style style) {
+// `sums`: what is nothing there has no column.
+Row stats_row(const std::string& name, const RouteStats& stats, const Counts& sums, Style style) {
   const auto& c = stats.counts;
-  return {{name, style},
-          number(c.attempts),
-          number(c.executed),
-          number(c.blocked()),
-          number(c.replayed),
-          number(c.joined),
-          number(stats.in_doubt, stats.in_doubt > 0 ? Style::warn : Style::plain),
-          {percent(duplicate_rate(c)), Style::plain, true}};
+  Row row{{name, style}, number(c.attempts), number(c.executed)};
+  if (sums.unsent > 0) row.push_back(number(c.unsent));
+  for (const auto n : {c.blocked(), c.replayed, c.joined}) row.push_back(number(n));
+  if (sums.mismatched > 0) row.push_back(number(c.mismatched));
+  row.push_back(number(stats.in_doubt, stats.in_doubt > 0 ? Style::warn : Style::plain));
+  row.push_back({percent(duplicate_rate(c)), Style::plain, true});
+  return row;
 }
 
 std::string answer_text(const Answer& answer) {
@@ -81,6 +82,8 @@ Row log_row(const RouteStats& sum) {
           {"blocked " + std::to_string(c.blocked())}};
   if (c.blocked() > 0)
     row.push_back({"← retried " + std::to_string(c.blocked()) + "×", Style::dim});
+  if (c.unsent > 0) row.push_back({"unsent " + std::to_string(c.unsent), Style::dim});
+  if (c.mismatched > 0) row.push_back({"mismatched " + std::to_string(c.mismatched), Style::warn});
   if (sum.in_doubt > 0) row.push_back({"in doubt " + std::to_string(sum.in_doubt), Style::warn});
   return row;
 }
@@ -88,7 +91,12 @@ Row log_row(const RouteStats& sum) {
 std::string times(std::uint64_t n) { return std::to_string(n) + "×"; }
 
 // What a person knows the call by.
-std::string call_of(const Record& record) { return name_of(record); }
+std::string call_of(const Record& record) {
+  const auto text = !record.label.empty()      ? record.label
+                    : !record.key_text.empty() ? "key " + record.key_text
+                                               : "";
+  return name_of(record) + (text.empty() ? "" : ": " + shorten(clean(text), label_columns));
+}
 
 std::string caller_of(const Record& record) {
   return clean(record.agent) + (record.run.empty() ? "" : ", run " + clean(record.run));
@@ -114,10 +122,7 @@ Cell state_cell(State state) {
 }
 
 void add(RouteStats& sum, const Record& record) {
-  sum.counts.attempts += record.counts.attempts;
-  sum.counts.executed += record.counts.executed;
-  sum.counts.replayed += record.counts.replayed;
-  sum.counts.joined += record.counts.joined;
+  add_to(sum.counts, record.counts);
   ++sum.records;
   switch (record.state) {
     case State::in_flight:
@@ -217,6 +222,8 @@ std::vector<Row> settling_rows(const Record& record, Instant now) {
   };
   add("id", to_hex(record.id));
   add("route", clean(record.route));
+  add("label", clean(record.label));
+  add("key", clean(record.key_text));
   add("call", clean(record.method) + " " + clean(record.url));
   add("agent", caller_of(record));
   add("since", moment(doubt.since, now));
@@ -226,14 +233,22 @@ std::vector<Row> settling_rows(const Record& record, Instant now) {
 }
 
 std::vector<Row> stats_rows(const std::vector<RouteStats>& routes) {
+  const auto total = totals_of(routes);
   std::vector<Row> rows{{{"route", Style::bold}}};
-  for (const auto* heading :
-       {"attempts", "executed", "blocked", "replayed", "joined", "in doubt", "duplicate rate"})
-    rows.front().push_back({heading, Style::bold, true});
+  const auto head = [&](const char* heading, bool shown = true) {
+    if (shown) rows.front().push_back({heading, Style::bold, true});
+  };
+  head("attempts");
+  head("executed");
+  head("unsent", total.counts.unsent > 0);
+  for (const auto* heading : {"blocked", "replayed", "joined"}) head(heading);
+  head("mismatched", total.counts.mismatched > 0);
+  head("in doubt");
+  head("duplicate rate");
   for (const auto& r : routes)
     rows.push_back(stats_row(r.route.empty() ? "(no route)" : shorten(clean(r.route), name_columns),
-                             r, r.route.empty() ? Style::dim : Style::plain));
-  rows.push_back(stats_row("total", totals_of(routes), Style::bold));
+                             r, total.counts, r.route.empty() ? Style::dim : Style::plain));
+  rows.push_back(stats_row("total", total, total.counts, Style::bold));
   return rows;
 }
 
@@ -246,6 +261,7 @@ std::vector<Row> field_rows(const Record& r, Instant now) {
   add("id", to_hex(r.id));
   add("state", state.text, state.style);
   add("route", clean(r.route));
+  add("label", clean(r.label));
   add("call", clean(r.method) + " " + clean(r.url));
   add("agent", clean(r.agent));
   add("run", clean(r.run));
@@ -255,7 +271,12 @@ std::vector<Row> field_rows(const Record& r, Instant now) {
   add("blocked", std::to_string(r.counts.blocked()) + "  (replayed " +
                      std::to_string(r.counts.replayed) + ", joined " +
                      std::to_string(r.counts.joined) + ")");
-  add("key", "from " + std::string(to_string(r.key_source)));
+  add("unsent", r.counts.unsent > 0 ? std::to_string(r.counts.unsent) : "");
+  add("mismatched", r.counts.mismatched > 0 ? std::to_string(r.counts.mismatched) +
+                                                  "  (other calls under the same key, refused)"
+                                            : "");
+  add("key", (r.key_text.empty() ? "" : clean(r.key_text) + ", ") + "from " +
+                 std::string(to_string(r.key_source)));
   add("fingerprint", to_hex(r.fingerprint));
   add("created", moment(r.created_at, now));
   add("updated", moment(r.updated_at, now));

@@ -108,12 +108,16 @@ bool leave_what_is_new(Record& record, const Before& before) {
   auto& now = record.counts;
   if (const auto was = before.counts.find(record.id);
       was != before.counts.end() && was->second.attempts <= now.attempts) {
-    now.attempts -= was->second.attempts;
-    now.executed -= was->second.executed;
-    now.replayed -= was->second.replayed;
-    now.joined -= was->second.joined;
+    // What was in flight then may have come to nothing since.
+    const auto less = [](std::uint64_t& n, std::uint64_t by) { n -= std::min(n, by); };
+    less(now.attempts, was->second.attempts);
+    less(now.executed, was->second.executed);
+    less(now.replayed, was->second.replayed);
+    less(now.joined, was->second.joined);
+    less(now.unsent, was->second.unsent);
+    less(now.mismatched, was->second.mismatched);
   }
-  return now.attempts > 0;
+  return now.attempts + now.mismatched > 0;
 }
 
 void tell(const std::vector<Row>& rows) {

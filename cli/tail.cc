@@ -57,6 +57,11 @@ struct Shown {
   Instant at;  // when it changed, or was seen to be asked for again
 };
 
+// How often this key was asked for, by whatever call.
+std::uint64_t asked_for(const Record& record) {
+  return record.counts.attempts + record.counts.mismatched;
+}
+
 class Tail {
  public:
   Tail(const Looked& looked, bool json)
@@ -67,7 +72,7 @@ class Tail {
     auto page = store_.scan(filter_.query(watched));
     if (!page) return tl::unexpected(page.error());
     seen_ = page->version;
-    for (const auto& record : page->records) attempts_[record.id] = record.counts.attempts;
+    for (const auto& record : page->records) asked_[record.id] = asked_for(record);
     std::vector<Shown> latest;
     for (auto& record : page->records)
       if (latest.size() < (filter_.names_a_time() ? watched : shown_first) && filter_.takes(record))
@@ -106,14 +111,14 @@ class Tail {
   }
 
   tl::expected<void, StoreError> find_repeated(std::vector<Shown>& changed) {
-    std::unordered_map<Digest, std::uint64_t> attempts;
+    std::unordered_map<Digest, std::uint64_t> asked;
     auto page = store_.scan(filter_.query(watched));
     if (!page) return tl::unexpected(page.error());
     for (auto& record : page->records) {
       if (!filter_.takes(record)) continue;
-      attempts[record.id] = record.counts.attempts;
-      const auto known = attempts_.find(record.id);
-      const bool repeated = known != attempts_.end() && known->second != record.counts.attempts;
+      asked[record.id] = asked_for(record);
+      const auto known = asked_.find(record.id);
+      const bool repeated = known != asked_.end() && known->second != asked_for(record);
       const auto same = std::find_if(changed.begin(), changed.end(), [&](const Shown& other) {
         return other.record.id == record.id;
       });
@@ -122,7 +127,7 @@ class Tail {
       else if (repeated)
         changed.push_back({std::move(record), store_.now()});
     }
-    attempts_ = std::move(attempts);
+    asked_ = std::move(asked);
     return {};
   }
 
@@ -150,7 +155,7 @@ class Tail {
   const bool json_, colour_;
   Columns columns_;  // grow with what was shown
   std::uint64_t seen_ = 0;
-  std::unordered_map<Digest, std::uint64_t> attempts_;  // of the newest records
+  std::unordered_map<Digest, std::uint64_t> asked_;  // of the newest records
 };
 
 }  // namespace

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 
-from harness import BINARY, Case, DEADLINE, eventually, main, reset
+from harness import BINARY, Case, DEADLINE, closed_port, eventually, main, reset
 
 
 class Cli(Case):
@@ -144,6 +144,41 @@ class Cli(Case):
                                  f"✓ POST {place}/a attempts 2 executed 1 blocked 1 ← retried 1×",
                                  f"✓ POST {place}/b attempts 1 executed 1 blocked 0",
                                  "? mail attempts 1 executed 1 blocked 0 in doubt 1"], lines)
+
+    def test_an_unsent_call_is_not_executed_and_a_mismatch_is_no_retry(self):
+        url = f"http://127.0.0.1:{closed_port()}/v1/charges"
+        self.assertEqual(self.proxy.proxied("POST", url, b"x").slug, "upstream-unreachable")
+        for amount in (1, 2, 3):
+            self.proxy.charge(self.up, body=b'{"amount":%d}' % amount, headers={"Ledger-Key": "order-17"})
+        lines = [" ".join(line.split()) for line in self.run_cli("log").stdout.splitlines()]
+        self.assertEqual(lines, [f"↺ POST {url.removeprefix('http://')} attempts 1 executed 0 blocked 0 unsent 1",
+                                 "✓ charge_card attempts 1 executed 1 blocked 0 mismatched 2"])
+        stats = json.loads(self.run_cli("stats", "--json").stdout)["totals"]
+        self.assertEqual((stats["executed"], stats["unsent"], stats["mismatched"], stats["blocked"]), (1, 1, 2, 0))
+        filtered = json.loads(self.run_cli("stats", "--json", "--since", "1h").stdout)["totals"]
+        self.assertEqual(filtered, stats)
+        shown = " ".join(self.run_cli("stats").stdout.split())
+        self.assertIn("unsent", shown)
+        self.assertIn("mismatched", shown)
+
+    def test_a_doubt_is_told_by_its_label_or_its_key_and_its_history_says_who_settled_it(self):
+        self.proxy = self.ledger(f'routes: [ {{ name: mail, match: "POST {self.up.url}/mail" }}, {{ name: send_sms, match: "POST {self.up.url}/sms", label: "to ${{form:To}}" }} ]')
+        self.up.handler = lambda r, c: reset(c)
+        sms = self.proxy.proxied("POST", self.up.url + "/sms", b"To=%2B4917&Body=hi", [("Content-Type", "application/x-www-form-urlencoded")])["Ledger-Record"]
+        keyed = self.proxy.charge(self.up, path="/mail", headers={"Ledger-Key": "order-17"})["Ledger-Record"]
+        told = {line[:8]: line for line in self.run_cli("doubts").stdout.splitlines()}
+        self.assertIn("send_sms: to +4917", told[sms[:8]])
+        self.assertIn("mail: key order-17", told[keyed[:8]])
+        labels = {r["id"]: (r["label"], r["key"]) for r in map(json.loads, self.run_cli("doubts", "--json").stdout.splitlines())}
+        self.assertEqual((labels[sms][0], labels[keyed][1]), ("to +4917", "order-17"))
+        shown, _ = self.at_a_terminal("resolve", sms[:8], "--executed", reply="n\n")
+        self.assertIn("to +4917", shown)
+        self.run_cli("resolve", sms[:8], "--executed", "--by", "ada")
+        self.assertIn("ada", self.run_cli("show", sms[:8]).stdout)
+        self.assertIn("to +4917", self.run_cli("show", sms[:8]).stdout)
+        shown, code = self.at_a_terminal("resolve", keyed[:8], "--executed", "--by", "grace", reply="y\n")
+        self.assertEqual(code, 0, shown)
+        self.assertIn("grace", json.dumps(self.proxy.record(keyed)["history"]))
 
     def test_filters_take_route_agent_run_state_and_since(self):
         self.proxy.charge(self.up, user="bot.run-1:x")
