@@ -162,14 +162,13 @@ bool takes(std::string_view entry, std::string_view host) {
   return host.size() == entry.size() || host[host.size() - entry.size() - 1] == '.';
 }
 
-// `list`, and where clouds tell a machine who it is: they are asked by libraries unasked for,
-// answer that machine alone, and what they say is nobody else's business.
+// `list`, and where clouds tell a machine who it is: libraries ask there on their own, and what
+// they get is for that machine alone. IPv6 without brackets: with them httpx takes the list for no
+// list.
 std::string no_proxy(std::string list) {
   static constexpr const char* metadata[] = {
-      "169.254.169.254", "169.254.170.2",           "169.254.170.23",
-      "100.100.100.200", "fd00:ec2::254",           "[fd00:ec2::254]",
-      "fd00:ec2::23",    "[fd00:ec2::23]",          "fd20:ce::254",
-      "[fd20:ce::254]",  "metadata.google.internal"};
+      "169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200",
+      "fd00:ec2::254",   "fd00:ec2::23",  "fd20:ce::254",   "metadata.google.internal"};
   if (list == "*") return list;  // everything already, and only where it stands alone
   for (const auto* host : metadata) {
     const auto entries = split(list);

@@ -133,6 +133,8 @@ class Run(Case):
             self.assertLessEqual(metadata | {"internal.example"}, set(found))
         upper, lower = lists(NO_PROXY="a.example,169.254.169.254", no_proxy="b.example")
         self.assertEqual((upper[0], lower[0], upper.count("169.254.169.254")), ("a.example", "b.example", 1))
+        # httpx, and so the SDKs of OpenAI and Anthropic, would not start: it takes what follows a colon for a port.
+        self.assertNotIn("[", "".join(upper + lower))
         # `*` means everything only where it stands alone.
         self.assertEqual(lists(NO_PROXY="*"), [["*"], ["*"]])
 
