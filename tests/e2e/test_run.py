@@ -237,9 +237,10 @@ for amount in (b"1", b"2", b"2"):
         self.up.handler = lambda request, connection: reset(connection) if request.body == b"2" else self.up.count_up(request, connection)
         done = self.run_it("python3", script, self.url)
         lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
-        self.assertEqual(lines[0], "? charge attempts 3 executed 2 blocked 1 ← retried 1× in doubt 1")
-        self.assertIn("ledger doubts", lines[1])
-        self.assertRegex(lines[2], r"^[0-9a-f]{8} \? charge attempts 2 executed 1 blocked 1")
+        self.assertRegex(lines[0], r"^ledger: in doubt: [0-9a-f]{8} charge ")  # when it came to that
+        self.assertEqual(lines[1], "? charge attempts 3 executed 2 blocked 1 ← retried 1× in doubt 1")
+        self.assertIn("ledger doubts", lines[2])
+        self.assertRegex(lines[3], r"^[0-9a-f]{8} \? charge attempts 2 executed 1 blocked 1")
 
     def test_a_no_proxy_that_takes_guarded_calls_past_us_is_told(self):
         done = self.run_it("true", no_proxy="internal.example, localhost")
