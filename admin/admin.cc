@@ -214,8 +214,9 @@ tl::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::start(const
   if (!acceptor) return tl::unexpected(acceptor.error());
   i.acceptor = std::move(*acceptor);
   i.endpoint.port = i.acceptor.local_endpoint().port();
-  // Made now, so that it is there to be read. Where it cannot be, who needs it is told why.
-  static_cast<void>(admin_token(config));
+  // Made now, so that it is there to be read; but with a CA of one's own the state directory may be
+  // none, and is made when somebody needs the token. Where it cannot be, who needs it is told why.
+  if (config.tls_ca.empty()) static_cast<void>(admin_token(config));
   asio::co_spawn(i.context, i.accept(), asio::detached);
   for (int n = 0; n < threads; ++n) i.pool.emplace_back([&i] { i.context.run(); });
   return std::unique_ptr<AdminServer>(new AdminServer(std::move(impl)));

@@ -52,7 +52,8 @@ TEST_CASE("a doubt is reported to a person, and no detail tells an agent to sett
                     problem::loop_detected(),
                     problem::upstream_unreachable("x"),
                     problem::outcome_unknown("x", true),
-                    problem::upstream_failed("x", false)};
+                    problem::upstream_failed("x", false),
+                    problem::tunnel_not_opened("x")};
   for (const auto& p : all) {
     const auto j = nlohmann::json::parse(problem_json(p, "ab12", "r"));
     const auto detail = j["detail"].get<std::string>(), advice = j["advice"].get<std::string>();
