@@ -203,11 +203,8 @@ struct AdminServer::Impl {
 AdminServer::AdminServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 AdminServer::~AdminServer() = default;
 
-tl::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::start(const Config& config,
-                                                                           Store& store,
-                                                                           const Metrics& metrics,
-                                                                           Log log,
-                                                                           Authority authority) {
+tl::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::start(
+    const Config& config, Store& store, const Metrics& metrics, Log log, Authority authority) {
   auto impl = std::make_unique<Impl>(config, store, metrics, std::move(log), std::move(authority));
   auto& i = *impl;
   auto acceptor = listen_on(i.context, config.admin);

@@ -111,7 +111,21 @@ tl::expected<AnswerPtr, std::string> answer_from(const Json& response, Instant n
   return std::make_shared<const Answer>(std::move(answer));
 }
 
+tl::expected<std::string, std::string> by_in(const Json& j) {
+  const auto& by = member(j, "by");
+  if (by.is_null()) return "";
+  if (!by.is_string()) return Failure("`by` is a person's name, a string.");
+  return by.get<std::string>();
+}
+
 }  // namespace
+
+tl::expected<std::string, std::string> by_from(std::string_view body) {
+  if (body.empty()) return "";
+  const auto j = object_from(body, {"by"});
+  if (!j) return Failure(j.error() + " Send nothing, or {\"by\": \"a name\"}.");
+  return by_in(*j);
+}
 
 tl::expected<Resolved, std::string> resolution_from(std::string_view body, Instant now) {
   const std::string accepted =
@@ -124,9 +138,9 @@ tl::expected<Resolved, std::string> resolution_from(std::string_view body, Insta
     return Failure("`verdict` is missing or is neither." + accepted);
   Resolved resolution;
   resolution.executed = verdict == "executed";
-  const auto& by = member(*j, "by");
-  if (!by.is_null() && !by.is_string()) return Failure("`by` is a person's name, a string.");
-  if (by.is_string()) resolution.by = by.get<std::string>();
+  auto by = by_in(*j);
+  if (!by) return Failure(by.error());
+  resolution.by = std::move(*by);
   const auto& response = member(*j, "response");
   if (response.is_null()) return resolution;
   if (!resolution.executed)

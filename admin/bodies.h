@@ -16,6 +16,9 @@ namespace ledger {
 // `now` becomes the time of the answer. Error: one sentence that says what is accepted.
 tl::expected<Resolved, std::string> resolution_from(std::string_view body, Instant now);
 
+// {"by": "ann"}, or nothing: who says so; empty where it does not say.
+tl::expected<std::string, std::string> by_from(std::string_view body);
+
 // {"method", "url", "headers", "body", "agent", "run"}.
 tl::expected<ExplainRequest, std::string> explain_request_from(std::string_view body);
 

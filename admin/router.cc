@@ -10,7 +10,9 @@
 #include "admin/explain.h"
 #include "admin/json.h"
 #include "config/admin_token.h"
+#include "fingerprint/text.h"
 #include "fingerprint/url.h"
+#include "guard/journal.h"
 #include "guard/operate.h"
 #include "proxy/authority.h"
 
@@ -193,11 +195,12 @@ Response AdminRouter::ready() const {
   return json(503, {{"status", "unavailable"}, {"detail", writable.error().message}});
 }
 
-void AdminRouter::tell(const std::string& what, const Digest& id, const std::string& by) const {
-  constexpr std::size_t shown = 8, by_max = 100;
-  if (log_)
-    log_(to_hex(id).substr(0, shown) + " was " + what +
-         (by.empty() ? "; nobody said by whom" : " by " + by.substr(0, by_max)));
+void AdminRouter::tell(const std::string& what, const Record& record, const std::string& by) const {
+  constexpr std::size_t shown = 8, by_max = 128;
+  if (!log_) return;
+  // Once it is deleted, nothing else tells which call it was.
+  log_(to_hex(record.id).substr(0, shown) + " was " + what + " by " + shown_text(by, by_max) +
+       ": " + call_of(record));
 }
 
 // What clients must trust: never the key. A running proxy's own, not what `ledger ca rotate` has
@@ -270,9 +273,11 @@ Response AdminRouter::record(const Request& request, const std::string& rest) co
                          "A record has nothing at " + action + "; there is /resolve.");
 
   if (request.method() == http::verb::delete_) {
+    auto by = by_from(request.body());
+    if (!by) return admin_problem(400, "bad-request", by.error());
     const auto deleted = delete_record(store_, *id);
     if (!deleted) return failed(deleted.error());
-    tell("deleted", *id, text(request["Ledger-By"]));
+    tell("deleted", *deleted, by->empty() ? said_by(request) : *by);
     Response r;
     r.result(http::status::no_content);
     return r;
@@ -295,8 +300,8 @@ Response AdminRouter::resolve(const Request& request, const Digest& id) const {
   if (resolution->by.empty()) resolution->by = said_by(request);
   const auto resolved = resolve_record(store_, id, *resolution);
   if (!resolved) return failed(resolved.error());
-  const auto by = resolution->by.empty() ? text(request["Ledger-By"]) : resolution->by;
-  tell(resolution->executed ? "resolved as executed" : "resolved as not executed", id, by);
+  tell(resolution->executed ? "resolved as executed" : "resolved as not executed", *resolved,
+       resolution->by);
   return json(200, record_json(*resolved, true));
 }
 

@@ -53,7 +53,7 @@ class AdminRouter {
   Response explain_call(const Request& request) const;
   Response front_page() const;
   Response ready() const;
-  void tell(const std::string& what, const Digest& id, const std::string& by) const;
+  void tell(const std::string& what, const Record& record, const std::string& by) const;
   bool own_name(std::string_view authority) const;
   bool from_a_browser_elsewhere(const Head& head) const;
   bool shows_token(const Head& head) const;

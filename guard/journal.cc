@@ -8,10 +8,14 @@ constexpr std::chrono::seconds a_second{1}, a_minute{60};
 
 std::string calls(std::size_t n) { return std::to_string(n) + (n == 1 ? " call" : " calls"); }
 
-// Without the query, which may hold more than a log should.
-std::string place_of(const Record& record) { return record.url.substr(0, record.url.find('?')); }
-
 }  // namespace
+
+std::string call_of(const Record& record) {
+  // The query may hold more than a log should.
+  return (record.route.empty() ? "(no route)" : record.route) + " " + record.method + " " +
+         record.url.substr(0, record.url.find('?')) +
+         (record.label.empty() ? "" : " (" + record.label + ")");
+}
 
 Journal::~Journal() { say_left_out(); }
 
@@ -43,8 +47,7 @@ void Journal::say_left_out() {
 void Journal::doubt(const Record& record) {
   const auto id = to_hex(record.id).substr(0, 8);
   const auto why = record.history.empty() ? std::string() : record.history.back().detail;
-  say("in doubt: " + id + " " + (record.route.empty() ? "(no route)" : record.route) + " " +
-      record.method + " " + place_of(record) + (why.empty() ? "" : ": " + why));
+  say("in doubt: " + id + " " + call_of(record) + (why.empty() ? "" : ": " + why));
 }
 
 void Journal::store_failed(const std::string& why, bool refused) {

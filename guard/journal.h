@@ -14,6 +14,9 @@
 
 namespace ledger {
 
+// Which call it was, for a line: route, method, URL without its query, and label.
+std::string call_of(const Record& record);
+
 class Journal {
  public:
   using Log = std::function<void(const std::string& line)>;

@@ -121,6 +121,18 @@ class Records(Case):
         self.assertEqual([shown[n] for n in ("label", "key", "executed", "unsent")], [None, None, 1, 0])
 
 
+    def test_the_log_says_which_call_is_in_doubt_and_which_one_was_forgotten(self):
+        up = self.upstream(lambda request, connection: reset(connection))
+        ledger = self.ledger(guarded_route(up, 'label: "to ${form:To}"'))
+        record = ledger.proxied("POST", up.url + "/sms?token=secret", form(To="ann"), FORM)["Ledger-Record"]
+        log = ledger.directory / "log"
+        call = f"charge POST {up.url}/sms (to ann)"
+        eventually(lambda: f"in doubt: {record[:8]} {call}: " in log.read_text(), "the doubt's line")
+        self.assertEqual(ledger.admin("DELETE", f"/api/records/{record}", {"by": "Grace"}).status, 204)
+        self.assertIn(f"{record[:8]} was deleted by Grace: {call}", log.read_text())
+        self.assertNotIn("secret", log.read_text())
+
+
 class Answers(Case):
     def test_an_answer_names_its_record_and_never_a_key(self):
         up = self.upstream()
