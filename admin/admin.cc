@@ -147,6 +147,7 @@ struct AdminServer::Impl {
   ~Impl() {
     context.stop();
     for (auto& thread : pool) thread.join();
+    connections.clear();  // no stream may outlive the context; what still runs goes with it
   }
 
   // Ends a connection for a new one where there are too many: an idle one, the oldest first.
