@@ -222,17 +222,19 @@ bool Egress::refuses(std::string_view host, std::uint16_t port) const {
 }
 
 bool Egress::refuses(std::string_view host, const IpAddress& address, std::uint16_t port) const {
-  std::vector<IpAddress> readings{address};
-  if (const auto embedded = address.embedded()) readings.push_back(*embedded);
+  const auto embedded = address.embedded();
   const auto takes = [&](const HostRule& rule) {
-    return rule.takes(host, port) ||
-           std::any_of(readings.begin(), readings.end(),
-                       [&](const IpAddress& reading) { return rule.takes(reading, port); });
+    return rule.takes(host, port) || rule.takes(address, port) ||
+           (embedded && rule.takes(*embedded, port));
+  };
+  const auto is_denied_by_default = [&](const IpAddress& reading) {
+    const auto& networks = denied_networks();
+    return std::any_of(networks.begin(), networks.end(),
+                       [&](const Network& n) { return reading.is_in(n.address, n.bits); }) &&
+           !lifts(host, &reading, port);
   };
   if (std::any_of(deny.begin(), deny.end(), takes)) return true;
-  for (const auto& reading : readings)
-    for (const auto& [network, bits] : denied_networks())
-      if (reading.is_in(network, bits) && !lifts(host, &reading, port)) return true;
+  if (is_denied_by_default(address) || (embedded && is_denied_by_default(*embedded))) return true;
   return !allow.empty() && std::none_of(allow.begin(), allow.end(), takes);
 }
 

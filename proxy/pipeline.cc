@@ -313,8 +313,12 @@ Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
         headers.emplace_back(std::string(field.name), std::string(field.value));
   const auto deadline =
       SteadyClock::now() + std::min<SteadyClock::duration>(policy.timeout, probe_max);
-  probed = co_await ask(worker_.pool, rule, record.request->probe, call.to->target.insecure,
-                        std::move(headers), deadline);
+  // Only who the mount names goes unverified.
+  const auto& target = call.to->target;
+  const auto asked = parse_url(record.request->probe);
+  const bool insecure = target.insecure && asked && asked->origin() == target.url.origin();
+  probed = co_await ask(worker_.pool, rule, record.request->probe, insecure, std::move(headers),
+                        deadline);
   const auto& scope = policy.identity.scope;
   const bool same_account =
       std::find(scope.begin(), scope.end(), ScopePart::credential) != scope.end();

@@ -82,10 +82,11 @@ std::optional<Reach::Refusal> Reach::refuses(const Url& url, bool configured) co
   bool own = literal && is_own(*literal, port);
   if (!literal && is_localhost(url.host))
     own = is_own(*IpAddress::parse("127.0.0.1"), port) || is_own(*IpAddress::parse("::1"), port);
-  if (!literal && !own && is_this_machines_name(url.host))
-    own = std::any_of(own_.begin(), own_.end(), [&](const Endpoint& endpoint) {
-      return endpoint.port == port && address_of(endpoint).is_unspecified();
-    });
+  const auto takes_any = [&](const Endpoint& endpoint) {
+    return endpoint.port == port && address_of(endpoint).is_unspecified();
+  };
+  if (!literal && !own)
+    own = std::any_of(own_.begin(), own_.end(), takes_any) && is_this_machines_name(url.host);
   if (own) return Refusal{NotReached::loop, url.host + " is the proxy itself"};
   if (configured || !config_.egress.refuses(url.host, port)) return std::nullopt;
   return Refusal{NotReached::denied, "Calls to " + url.host + ":" + std::to_string(port) +

@@ -74,7 +74,9 @@ tl::expected<std::string_view, Problem> path_of(const Head& head, const Listener
     path.remove_prefix(scheme.size());
     host = path.substr(0, path.find_first_of("/?#"));
     path.remove_prefix(host.size());
-    if (!path.starts_with('/')) path = "/";
+    if (path.empty()) path = "/";
+    if (!path.starts_with('/'))
+      return tl::unexpected(problem::bad_request("The request's target has no path."));
   }
   // HTTP/1.0 knows no Host; every browser sends one.
   if (absolute || head.version == 11 || head.has("Host"))
@@ -91,7 +93,7 @@ std::optional<Problem> refuse_page(const Head& head, const Listener& listener,
     if (head.kinds[i] != FieldKind::page) continue;
     const auto& [name, value] = head.fields[i];
     if (!iequals(name, "Origin")) {
-      if (value == "cross-site")
+      if (iequals(value, "cross-site"))
         return problem::host_not_allowed("The request comes from a web page elsewhere");
       continue;
     }

@@ -220,7 +220,8 @@ class Opened(Base):
 
     def test_a_call_before_the_tunnel_does_not_show_the_way_to_one_inside(self):
         up = self.upstream()
-        ledger = self.ledger(f'routes: [ {{ name: charge, match: "POST {up.url}/**" }} ]\nmounts: {{ /v1: {{ upstream: "http://127.0.0.1:{closed_port()}" }} }}')
+        ledger = self.ledger(f'routes: [ {{ name: charge, match: "POST {up.url}/**" }} ]\nhosts: ["127.0.0.1"]\n'
+                             f'mounts: {{ /v1: {{ upstream: "http://127.0.0.1:{closed_port()}" }} }}')
         authority = f"127.0.0.1:{up.port}"
         client = socket.create_connection(("127.0.0.1", ledger.port), timeout=DEADLINE)
         self.addCleanup(client.close)
