@@ -120,20 +120,19 @@ class OwnAddresses(Named):
         record = ledger.records()[0]
         self.assertEqual((record["state"], record["attempts"]), ("released", 2))
 
-    def test_a_probe_does_not_reach_the_admin_endpoint(self):
-        def reset_it(_request, connection):
-            connection.close()
-        up = self.upstream(reset_it)
-        asked = self.upstream()
-        ledger = self.named("alias.test=127.0.0.1")
+    def test_a_probe_does_not_reach_ourselves(self):
+        up = self.upstream(lambda _request, connection: connection.close())
+        asked = self.upstream(lambda *_: (200, {"Content-Type": "application/json"}, b'{"id": 1}'))
+        own_port = f'listeners: [ {{ listen: "127.0.0.1:%d", upstream: "{asked.url}" }} ]'
+        ledger = self.named("alias.test=127.0.0.1", own_port % 0)
         ledger.stop()
-        ledger.config = (f'routes: [ {{ name: charge, match: "POST {up.url}/**", probe: {{ get: "http://alias.test:{ledger.admin_port}/api/records?limit=${{body:/amount}}", '
-                         f'executed_if: "/records", settle_after: 1ms }} }} ]')
+        ledger.config = (own_port % ledger.ports[1]) + (
+            f'\nroutes: [ {{ name: charge, match: "POST {up.url}/**", probe: {{ get: "http://alias.test:{ledger.ports[1]}/charge?amount=${{body:/amount}}", '
+            'executed_if: "/id" } } ]')
         ledger.start()
         self.assertEqual(ledger.charge(up).slug, "outcome-unknown")
         again = ledger.charge(up)
-        self.assertEqual((again.status, again.slug), (409, "in-doubt"))
-        self.assertEqual(asked.effects, 0)
+        self.assertEqual((again.status, again.slug, asked.effects), (409, "in-doubt", 0))
 
     def test_ledger_run_refuses_its_own_port_and_the_admin_endpoint_of_the_config(self):
         up = self.upstream()
