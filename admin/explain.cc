@@ -128,12 +128,14 @@ tl::expected<Json, std::string> explain(const Config& config, Store& store, Expl
   for (const auto& [name, value] : request.headers) headers.push_back({name, value});
   const Call call{request.method, &aimed->url, headers,        request.body,
                   request.agent,  request.run, policy.body_max};
-  bool guarded = policy.guarded && !is_unguarded_json_rpc(call);
+  const bool renamed = !named.empty() && named != request.method;
+  bool guarded = policy.guarded && (renamed || !is_unguarded_json_rpc(call));
   const std::string route = matched.route != nullptr ? matched.route->name : "";
   const auto canonical = canonical_body(call, policy.identity);
   const auto identity = identify(call, policy.identity, route, matched.captures, store.secret());
   if (!identity && guarded) return tl::unexpected(identity.error().detail);
-  if (guarded && policy.reads_pass && !identity->explicit_key() && is_read(call)) guarded = false;
+  if (guarded && !renamed && policy.reads_pass && !identity->explicit_key() && is_read(call))
+    guarded = false;
 
   Json j;
   j["route"] = route.empty() || unseen ? Json(nullptr) : Json(route);

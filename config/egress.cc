@@ -222,7 +222,10 @@ bool Egress::refuses(std::string_view host, std::uint16_t port) const {
 }
 
 bool Egress::refuses(std::string_view host, const IpAddress& address, std::uint16_t port) const {
-  const auto embedded = address.embedded();
+  // What else a connection to it may reach.
+  const auto embedded = address.is_unspecified()
+                            ? IpAddress::parse(address.is_v4() ? "127.0.0.1" : "::1")
+                            : address.embedded();
   const auto takes = [&](const HostRule& rule) {
     return rule.takes(host, port) || rule.takes(address, port) ||
            (embedded && rule.takes(*embedded, port));

@@ -114,7 +114,9 @@ Meaning meaning_of(const Call& call, const Head& head, const std::string& body,
                    const Policy& policy, std::string_view route, const Captures& captures,
                    std::string_view secret) {
   Meaning meaning;
-  meaning.passes = is_unguarded_json_rpc(call);
+  // A body says nothing of a call that a header makes another method's.
+  const bool renamed = !head.method_override.empty() && head.method_override != head.method;
+  meaning.passes = !renamed && is_unguarded_json_rpc(call);
   if (meaning.passes) return meaning;
   if (is_in_body(policy.upstream_key) && !with_body_key(policy.upstream_key, head, body, "")) {
     meaning.refused = problem::key_missing(
@@ -129,7 +131,7 @@ Meaning meaning_of(const Call& call, const Head& head, const std::string& body,
     meaning.refused = missing ? problem::key_missing(e.detail) : problem::bad_request(e.detail);
     return meaning;
   }
-  meaning.passes = policy.reads_pass && !identity->explicit_key() && is_read(call);
+  meaning.passes = !renamed && policy.reads_pass && !identity->explicit_key() && is_read(call);
   meaning.identity = std::move(*identity);
   if (policy.probe) meaning.probe = probe_url(*policy.probe, call, policy.identity, captures);
   return meaning;

@@ -119,6 +119,15 @@ TEST_CASE("deny wins, and allow is exclusive") {
   CHECK(names.refuses("other.example", 80));  // nothing is looked up for it
 }
 
+TEST_CASE("what is no address of anybody leads to this machine") {
+  const Egress egress{rules({"127.0.0.0/8", "::1"}), {}};
+  for (const auto* host : {"0.0.0.0", "0", "[::]", "[::ffff:0.0.0.0]", "127.9.9.9", "[::1]"}) {
+    CAPTURE(host);
+    CHECK(egress.refuses(host, 80));
+  }
+  CHECK_FALSE(egress.refuses("0.0.0.1", 80));
+}
+
 TEST_CASE("link-local and metadata addresses are denied unless an entry names them") {
   const Egress none;
   for (const auto* host : {"169.254.169.254", "169.254.0.1", "[fe80::1]", "[fd00:ec2::254]",

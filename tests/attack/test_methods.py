@@ -84,6 +84,17 @@ class Methods(Case):
             got.append(read_answer(client, "GET").ledger)
         self.assertEqual(got, ["passed", "executed", "replayed", "passed", "passed"])
 
+    def test_a_body_that_would_pass_does_not_pass_as_another_method(self):
+        bodies = (b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}', b'{"query":"{ orders { id } }"}')
+        for header in OVERRIDES:
+            up = self.upstream()
+            ledger = self.ledger("defaults: { DELETE: once }")
+            for body in bodies:
+                answers = [self.call(ledger, "POST", up.url + "/api", {header: "DELETE", "Content-Type": "application/json"}, body) for _ in range(2)]
+                self.assertEqual([a.ledger for a in answers], ["executed", "replayed"])
+                self.assertEqual(self.call(ledger, "POST", up.url + "/api", {header: "POST", "Content-Type": "application/json"}, body).ledger, "passed")
+            ledger.stop()
+
     def test_two_overrides_that_name_other_methods_are_two_calls(self):
         for header in OVERRIDES:
             up = self.upstream()
