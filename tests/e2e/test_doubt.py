@@ -49,6 +49,12 @@ class Told(Case):
         self.assertRegex(log.read_text(), rf"warning.* in doubt: {shown} charge POST {up.url}/v1/charges: the destination closed")
         self.assertNotIn("secret", log.read_text())
 
+    def test_a_doubt_is_said_with_its_label(self):
+        up = self.upstream(lambda r, c: reset(c))
+        ledger = self.ledger(guarded_route(up, 'label: "${body:/amount} for Ada"'))
+        ledger.charge(up)
+        self.assertIn("/v1/charges (49 for Ada): ", (ledger.directory / "log").read_text())
+
     def test_a_flood_of_doubts_is_no_flood_of_lines(self):
         _, ledger, log = self.doubtful(300)
         eventually(lambda: "were left out" in log.read_text(), "what was left out is said")
