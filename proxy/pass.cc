@@ -9,7 +9,6 @@ namespace {
 
 // Without any progress for so long, a passing call is given up.
 constexpr std::chrono::minutes pass_patience{10};
-constexpr std::size_t piece_max = 65'536;
 constexpr std::size_t copied_max = 4'096;  // a larger piece costs less as a send of two parts
 
 // Methods that are safe to repeat (RFC 9110 section 9.2.1): they alone may ride on any idle

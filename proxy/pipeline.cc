@@ -295,8 +295,11 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
     crash_point("replied");
     co_return then;
   }
-  if (auto* given = std::get_if<Given>(&admission))
-    co_return co_await give_again(call, std::move(*given), identity.id);
+  if (auto* given = std::get_if<Given>(&admission)) {
+    if (given->answer->body.size() > piece_max)
+      co_return co_await give_long_again(call, std::move(*given), identity.id);
+    co_return co_await give_answer(call, *given->answer, given->status, given->attempt);
+  }
   const auto& refused = std::get<Refused>(admission);
   co_return co_await give_problem(call, refused.problem, refused.attempt);
 }
@@ -329,10 +332,9 @@ Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
   co_return probed;
 }
 
-// Room for `bytes` more of a body, waited for where there is none. nullopt: it is there.
+// Waits for room for `bytes` more of a body. nullopt: it is there.
 Awaitable<std::optional<Problem>> Session::make_room(const CallState& call, GuardedBody& body,
                                                      std::size_t bytes) {
-  if (body.share.try_take(bytes)) co_return std::nullopt;
   const auto& memory = proxy_.guard.memory();
   const auto until = SteadyClock::now() + proxy_.config.header_timeout;
   if (co_await body.share.take(bytes, until)) co_return std::nullopt;
@@ -352,7 +354,7 @@ Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, Guar
       unread_ = true;
       co_return problem::body_too_large(max);
     }
-    if (call.head.content_length > 0)
+    if (!body.share.try_take(call.head.content_length))
       if (auto full = co_await make_room(call, body, call.head.content_length)) co_return full;
     body.text.reserve(call.head.content_length);
   }
@@ -364,7 +366,7 @@ Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, Guar
   const auto patience = proxy_.config.header_timeout;
   const auto last = SteadyClock::now() + drops_max * patience;
   while (!reader_.body_done()) {
-    if (chunked && body.text.size() + ahead > body.share.bytes())
+    if (chunked && body.text.size() + ahead > body.share.bytes() && !body.share.try_take(ahead))
       if (auto full = co_await make_room(call, body, ahead)) co_return full;
     const auto drops = std::chrono::seconds(body.text.size() / slow_bytes);
     stream_.expires_at(std::min(SteadyClock::now() + patience, last + drops));

@@ -6,8 +6,6 @@
 namespace ledger {
 namespace {
 
-// One piece of an answer.
-constexpr std::size_t piece_max = 64 * 1024;
 constexpr std::size_t copied_max = 4'096;  // a larger body costs less as a send of two parts
 
 // What decoding holds beside the coded bytes: zlib's window and two pieces.
@@ -112,12 +110,11 @@ Awaitable<Session::Then> Session::give_problem(const CallState& call, const Prob
   co_return sent&& keep ? Then::next : Then::close;
 }
 
-// An answer that another call got. A long one takes its part of what all of them may hold before
-// it is given; while there is none it is let go, and read anew afterwards.
-Awaitable<Session::Then> Session::give_again(const CallState& call, Given given, const Digest& id) {
+// A long answer that another call got takes its part of what all of them may hold before it is
+// given; while there is none it is let go, and read anew afterwards.
+Awaitable<Session::Then> Session::give_long_again(const CallState& call, Given given,
+                                                  const Digest& id) {
   const auto size = given.answer->body.size();
-  if (size <= piece_max)
-    co_return co_await give_answer(call, *given.answer, given.status, given.attempt);
   auto held = proxy_.replays.hold(id, given.answer);
   if (!held) {
     const auto received_at = given.answer->received_at;

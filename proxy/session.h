@@ -43,6 +43,7 @@ class Session : public std::enable_shared_from_this<Session> {
   static void start(std::shared_ptr<Session> session);
 
  private:
+  static constexpr std::size_t piece_max = 64 * 1024;  // of an answer, in one write
   enum class Then : bool { close, next };  // what becomes of the connection after a call
 
   Awaitable<> run();
@@ -62,7 +63,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // --- replies.cc: how each kind of answer is written ------------------------------------------
   Awaitable<Then> give_problem(const CallState& call, const Problem& problem,
                                std::uint64_t attempt = 0);
-  Awaitable<Then> give_again(const CallState& call, Given given, const Digest& id);
+  Awaitable<Then> give_long_again(const CallState& call, Given given, const Digest& id);
   Awaitable<Then> give_answer(const CallState& call, const Answer& answer, CallStatus status,
                               std::uint64_t attempt);
   Awaitable<Then> give_execution(const CallState& call, Led led);
