@@ -24,3 +24,6 @@ ledger_fuzz(body SOURCES ../proxy/body_key.cc LIBS ledger_net nlohmann_json::nlo
 ledger_fuzz(http SOURCES ../proxy/forwarding.cc LIBS ledger_net)
 ledger_fuzz(config LIBS ledger_config)
 ledger_fuzz(graphql LIBS ledger_core)
+ledger_fuzz(hello LIBS ledger_net)
+ledger_fuzz(tunnel LIBS ledger_net)
+ledger_fuzz(probe LIBS ledger_proxy nlohmann_json::nlohmann_json)
