@@ -149,24 +149,41 @@ class Reader {
     return true;
   }
 
-  // From an opening bracket over its closing one.
+  // From an opening bracket over its closing one. A selection set holds names and what belongs to
+  // them, and something at all; values stand in parentheses alone. So no JSON object is one.
   bool group() {
     std::string open;
+    std::size_t parentheses = 0;
+    bool empty = false;
     do {
-      if (token_.is('{')) open += '}';
-      if (token_.is('(')) open += ')';
-      if (token_.is('[')) open += ']';
+      if (token_.kind == Token::Kind::value && parentheses == 0) return false;
+      constexpr std::string_view of_values = "[]$=!&|";
+      if (token_.kind == Token::Kind::punctuator && parentheses == 0 &&
+          of_values.find(token_.text.front()) != of_values.npos)
+        return false;
       const bool closes = token_.is('}') || token_.is(')') || token_.is(']');
       if (closes) {
-        if (open.back() != token_.text.front()) return false;
+        if (open.back() != token_.text.front() ||
+            (empty && !token_.is(']') && !in_value(open, parentheses)))
+          return false;
+        if (open.back() == ')') --parentheses;
         open.pop_back();
       }
+      empty = token_.is('{') || token_.is('(') || token_.is('[');
+      if (token_.is('{')) open += '}';
+      if (token_.is('(')) open += ')', ++parentheses;
+      if (token_.is('[')) open += ']';
       if (open.size() > nesting_max) return false;
       advance();
       if (token_.kind == Token::Kind::bad) return false;
       if (token_.kind == Token::Kind::end) return open.empty();
     } while (!open.empty());
     return true;
+  }
+
+  // Is the innermost bracket an object among the values of a pair of parentheses? It may be empty.
+  static bool in_value(const std::string& open, std::size_t parentheses) {
+    return parentheses > 0 && open.back() == '}';
   }
 
   Lexer lexer_;

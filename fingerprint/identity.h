@@ -136,9 +136,10 @@ bool is_generated_key(std::string_view value);
 // subscription? Bodies that cannot be either are not parsed.
 bool is_read(const Call& call);
 
-// Does this call carry JSON-RPC 2.0 that is not `tools/call` (initialize, notifications, responses,
-// batches without a tools/call)? Such messages are never guarded. Bodies that do not speak of
-// "jsonrpc" are not parsed.
+// Does this call carry JSON-RPC 2.0 that is MCP's own: a method that MCP defines other than
+// `tools/call`, a notification, a response, or a batch of nothing but these? Such messages are never
+// guarded; every other method is a call like any other. Bodies that do not speak of "jsonrpc" are not
+// parsed.
 bool is_unguarded_json_rpc(const Call& call);
 
 }  // namespace ledger

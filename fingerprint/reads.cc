@@ -51,7 +51,11 @@ constexpr std::array<std::string_view, 22> oauth_fields = {"grant_type",
                                                            "actor_token_type",
                                                            "auth_req_id"};
 
-bool is_token_request(const Body& body) {
+bool is_token_request(const Body& body, const Url& url) {
+  // Some servers still end a field with a semicolon, and some take fields from the URL.
+  if (body.bytes().find(';') != std::string_view::npos) return false;
+  for (const auto& [name, value] : parse_pairs(url.query))
+    if (!is_one_of(name, oauth_fields)) return false;
   std::size_t grants = 0;
   for (const auto& [name, value] : body.form()) {
     if (!is_one_of(name, oauth_fields)) return false;
@@ -91,6 +95,11 @@ bool is_graphql_read(const JsonDocument& document) {
   return name->kind == Kind::string && reads(query->text, name->text);
 }
 
+auto count_of(const Call& call, std::string_view name) {
+  return std::count_if(call.headers.begin(), call.headers.end(),
+                       [&](const HeaderView& h) { return same_text(h.name, name); });
+}
+
 // Most bodies are neither, and need not be read to see it.
 bool may_be_read(const Call& call, std::string_view type) {
   if (find_header(call, "Content-Encoding")) return true;
@@ -101,12 +110,15 @@ bool may_be_read(const Call& call, std::string_view type) {
 }  // namespace
 
 bool is_read(const Call& call) {
-  if (call.method != "POST") return false;
+  // Of two the destination may believe the other one.
+  if (call.method != "POST" || count_of(call, "Content-Type") > 1 ||
+      count_of(call, "Content-Encoding") > 1)
+    return false;
   const auto content_type = find_header(call, "Content-Type").value_or("");
   const auto type = trim_text(content_type.substr(0, content_type.find(';')));
   if (!may_be_read(call, type)) return false;
   const Body body(call);
-  if (body.kind() == "form") return is_token_request(body);
+  if (body.kind() == "form") return is_token_request(body, *call.url);
   if (url_has_graphql(*call.url)) return false;
   if (const auto* document = body.json()) return is_graphql_read(*document);
   return same_text(type, "application/graphql") && reads(body.bytes(), "");

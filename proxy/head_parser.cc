@@ -1,6 +1,7 @@
 #include "proxy/head_parser.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/beast/http/basic_parser.hpp>
 #include <charconv>
 
@@ -189,6 +190,7 @@ ReadError HeadParser::parse(std::string_view text, bool to_head) {
   if (error != ReadError::none) return error;
   if (!request && head_.status < 100) return fail(ReadError::malformed, "a status below 100");
   error = check_host();
+  if (error == ReadError::none) error = check_connection();
   if (error == ReadError::none) error = read_override();
   if (error == ReadError::none) error = read_framing(to_head);
   if (error == ReadError::none) read_connection();
@@ -235,6 +237,27 @@ ReadError HeadParser::read_override() {
     head_.method_override = method;
   }
   return ReadError::none;
+}
+
+// Connection may not name what is meant for the destination (RFC 9110 section 7.6.1): it would be
+// left out on the way, and the destination would read another call than was judged here.
+ReadError HeadParser::check_connection() {
+  if (side_ == MessageReader::Side::responses) return ReadError::none;
+  const auto is_for_the_destination = [](std::string_view item) {
+    constexpr std::string_view content = "content-";
+    constexpr std::array<std::string_view, 5> names = {"host", "authorization", "cookie", "origin",
+                                                       "idempotency-key"};
+    return iequals(item.substr(0, content.size()), content) ||
+           std::any_of(names.begin(), names.end(),
+                       [&](std::string_view name) { return iequals(item, name); });
+  };
+  bool found = false;
+  for (std::size_t i = 0; i < head_.fields.size(); ++i)
+    if (head_.kinds[i] == FieldKind::connection)
+      each_item(head_.fields[i].value,
+                [&](std::string_view item) { found = found || is_for_the_destination(item); });
+  if (!found) return ReadError::none;
+  return fail(ReadError::malformed, "a Connection that names a field meant for the destination");
 }
 
 // RFC 9112 section 9.3; RFC 9110 sections 7.8 and 10.1.1. What HTTP/1.0 does not know is ignored

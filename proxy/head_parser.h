@@ -33,6 +33,7 @@ class HeadParser {
   template <bool isRequest>
   ReadError parse_fields();
   ReadError check_host();
+  ReadError check_connection();
   ReadError read_override();
   ReadError read_framing(bool to_head);
   ReadError read_lengths(bool& has_length, bool& chunked);

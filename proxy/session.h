@@ -88,7 +88,8 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<Problem> refuse_tunnel(const CallState& call, const std::optional<Url>& to) const;
   void end_tunnel(const Url& url, FirstBytes speaks, bool opened) const;
   void count_blind(const Url& url) const;
-  Awaitable<FirstBytes> first_bytes(FirstLook& look);
+  template <class Begun>
+  Awaitable<FirstBytes> first_bytes(FirstLook& look, Begun begun);
   Awaitable<Then> blind_tunnel(Tunnel tunnel, UpstreamConnectionPtr upstream);
   Awaitable<Then> enter(Tunnel tunnel, FirstBytes speaks);
   bool opens(const std::string& host, std::uint16_t port) const;

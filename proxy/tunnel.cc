@@ -36,14 +36,14 @@ class Lifetime {
     keep_alive(b.socket());
     moved();
   }
-  // The client's side has a deadline of its own, until its first bytes are known.
   void moved() {
     const auto until = std::min(SteadyClock::now() + idle_, last_);
-    if (both_) a_.expires_at(until);
+    a_.expires_at(std::min(until, a_until_));
     b_.expires_at(until);
   }
-  void watch_both() {
-    both_ = true;
+  // The first one has until then, whatever moves; max: as long as the other one again.
+  void first_has_until(SteadyClock::time_point when) {
+    a_until_ = when;
     moved();
   }
   void one_ended() {
@@ -55,8 +55,7 @@ class Lifetime {
   Stream& a_;
   Stream& b_;
   const SteadyClock::duration idle_;
-  SteadyClock::time_point last_ = SteadyClock::time_point::max();
-  bool both_ = false;
+  SteadyClock::time_point last_ = SteadyClock::time_point::max(), a_until_ = last_;
 };
 
 // One direction, to its end; the end is passed on as a half-close. A failure ends both directions.
@@ -134,7 +133,6 @@ Awaitable<> relay(Stream& a, Stream& b, std::string first_from_a, std::string fi
                   SteadyClock::duration idle) {
   using namespace asio::experimental::awaitable_operators;
   Lifetime life(a, b, idle);
-  life.watch_both();
   co_await (copy(a, b, std::move(first_from_a), life) && copy(b, a, std::move(first_from_b), life));
 }
 
@@ -165,6 +163,21 @@ std::optional<Problem> Session::refuse_tunnel(const CallState& call,
   return std::nullopt;
 }
 
+// What the client speaks. undecided: it ended, or did not go on until the deadline. `begun(when)`
+// is told once until when it has to, at its first byte: who sends byte by byte has no more time.
+template <class Begun>
+Awaitable<FirstBytes> Session::first_bytes(FirstLook& look, Begun begun) {
+  for (bool told = false;;) {
+    const auto speaks = look.at(reader_.buffered());
+    if (speaks != FirstBytes::undecided) co_return speaks;
+    if (!told && reader_.has_buffered()) {
+      told = true;
+      begun(SteadyClock::now() + proxy_.config.header_timeout);
+    }
+    if (co_await reader_.read_more() != ReadError::none) co_return speaks;
+  }
+}
+
 Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
   auto caller = identify_caller(call.head, false, proxy_.config.auth_token);
   if (!caller) co_return co_await give_problem(call, caller.error());
@@ -189,7 +202,8 @@ Awaitable<Session::Then> Session::connect_tunnel(const CallState& call) {
   if (!co_await send(established)) co_return Then::close;
   stream_.expires_after(proxy_.config.idle_timeout);
   FirstLook look(proxy_.config.header_max);
-  const auto speaks = co_await first_bytes(look);
+  const auto speaks = co_await first_bytes(
+      look, [this](SteadyClock::time_point until) { stream_.expires_at(until); });
   if (speaks == FirstBytes::http || (opened && speaks == FirstBytes::tls))
     co_return co_await enter(std::move(tunnel), speaks);
   end_tunnel(tunnel.url, speaks, opened);
@@ -217,20 +231,6 @@ void Session::end_tunnel(const Url& url, FirstBytes speaks, bool opened) const {
   log_tunnel(authority_of(url), "ended: " + why);
 }
 
-// What the client speaks. undecided: it ended, or did not go on until the deadline.
-Awaitable<FirstBytes> Session::first_bytes(FirstLook& look) {
-  for (bool begun = false;;) {
-    const auto speaks = look.at(reader_.buffered());
-    if (speaks != FirstBytes::undecided) co_return speaks;
-    // Once: who sends byte by byte has no more time for it.
-    if (!begun && reader_.has_buffered()) {
-      begun = true;
-      stream_.expires_after(proxy_.config.header_timeout);
-    }
-    if (co_await reader_.read_more() != ReadError::none) co_return speaks;
-  }
-}
-
 // The upstream's bytes go to the client from the start. The client's first bytes may still show a
 // call that is ours to guard: plain HTTP, or TLS that names an opened host (of a client that looks
 // names up itself and connects to an address). Once the upstream has spoken it is too late for
@@ -239,7 +239,6 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
   using namespace asio::experimental::awaitable_operators;
   auto& server = upstream->stream;
   const auto port = tunnel.url.port_number();
-  stream_.expires_after(proxy_.config.tunnel_idle_timeout);
   Lifetime life(stream_, server, proxy_.config.tunnel_idle_timeout);
   FirstLook look(proxy_.config.header_max);
   auto speaks = FirstBytes::undecided;
@@ -257,10 +256,14 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
     co_await copy(server, stream_, std::move(first), life);
   };
   const auto upwards = [&]() -> Awaitable<> {
-    speaks = co_await first_bytes(look);
+    speaks = co_await first_bytes(
+        look, [&](SteadyClock::time_point until) { life.first_has_until(until); });
     const bool unnamed = !names_host(proxy_.config, under("http", tunnel.url.host, port)) &&
                          !names_host(proxy_.config, under("https", tunnel.url.host, port));
-    const bool silent = speaks == FirstBytes::undecided && !reader_.has_buffered();
+    // It has ended without a word, but may still listen. Who has only been silent may yet speak, so
+    // that a tunnel in which nothing moves ends.
+    const bool silent = speaks == FirstBytes::undecided && !reader_.has_buffered() &&
+                        stream_.ended() == asio::error::eof;
     const bool blind = silent || speaks == FirstBytes::other ||
                        (speaks == FirstBytes::tls &&
                         (look.server_name().empty() || !opens(look.server_name(), port))) ||
@@ -271,7 +274,7 @@ Awaitable<Session::Then> Session::blind_tunnel(Tunnel tunnel, UpstreamConnection
       co_return;
     }
     count_blind(tunnel.url);
-    life.watch_both();
+    life.first_has_until(SteadyClock::time_point::max());
     co_await copy(stream_, server, reader_.take_buffered(), life);
   };
   co_await (downwards() && upwards());

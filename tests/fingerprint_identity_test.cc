@@ -320,7 +320,7 @@ TEST_CASE("a rule or template that means nothing is refused") {
   CHECK(parse_key_template("$5-${form:a}}")->parts.size() == 3);
 }
 
-TEST_CASE("JSON-RPC that calls no tool is unguarded") {
+TEST_CASE("JSON-RPC that is MCP's own is unguarded, and every other method is a call") {
   const auto unguarded = [](std::string body) { return json(std::move(body)).unguarded_rpc(); };
   const std::string call = R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}})";
   const std::string list = R"({"jsonrpc":"2.0","id":1,"method":"tools/list"})";
@@ -336,6 +336,17 @@ TEST_CASE("JSON-RPC that calls no tool is unguarded") {
   CHECK_FALSE(unguarded(R"({"jsonrpc":"1.0","method":"tools/list"})"));
   CHECK_FALSE(unguarded(R"({"jsonrpc":2.0,"method":"tools/list"})"));
   CHECK_FALSE(unguarded(R"({"params":{"jsonrpc":"2.0"}})"));
+  for (const auto* other :
+       {R"({"jsonrpc":"2.0"})", R"({"jsonrpc":"2.0","amount":5})",
+        R"({"jsonrpc":"2.0","id":1,"method":"charge"})",
+        R"({"jsonrpc":"2.0","id":1,"method":"eth_sendRawTransaction","params":["0x"]})",
+        R"({"jsonrpc":"2.0","id":1,"method":"message/send","params":{}})",
+        R"({"jsonrpc":"2.0","id":1,"method":"tools/list","amount":5})",
+        R"({"jsonrpc":"2.0","id":1,"method":"tools/list","params":[5]})",
+        R"({"jsonrpc":"2.0","id":1,"result":{},"amount":5})", R"({"jsonrpc":"2.0","result":{}})",
+        R"({"jsonrpc":"2.0","id":1,"result":{},"error":{}})",
+        R"([{"jsonrpc":"2.0","id":1,"method":"charge"}])"})
+    CHECK_FALSE_MESSAGE(unguarded(other), other);
   CHECK_FALSE(unguarded("\"jsonrpc\""));
   CHECK_FALSE(unguarded("{\"jsonrpc\":\"2.0\""));
   // Not by its media type, and in gzip.
@@ -347,7 +358,7 @@ TEST_CASE("JSON-RPC that calls no tool is unguarded") {
 
 TEST_CASE("a long batch of JSON-RPC is judged in good time") {
   std::string batch = "[";
-  for (int i = 0; i < 40'000; ++i) batch += R"({"jsonrpc":"2.0"},)";
+  for (int i = 0; i < 40'000; ++i) batch += R"({"jsonrpc":"2.0","method":"ping","id":1},)";
   batch.back() = ']';
   CHECK(json(batch).unguarded_rpc());
 }

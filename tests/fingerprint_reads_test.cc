@@ -36,6 +36,20 @@ TEST_CASE("an OAuth token request is a form of nothing but OAuth's own fields") 
   CHECK_FALSE(json(R"({"grant_type":"client_credentials"})"));
 }
 
+TEST_CASE("what a token request says in another place, or to another reader, guards it") {
+  CHECK(reads("application/x-www-form-urlencoded", "grant_type=password&scope=a",
+              "https://h.example/token?client_id=a"));
+  CHECK_FALSE(reads("application/x-www-form-urlencoded", "grant_type=password",
+                    "https://h.example/token?amount=9"));
+  CHECK_FALSE(form("grant_type=password&scope=x;amount=5"));
+  const auto url = *parse_url("https://h.example/charge");
+  for (const auto* second : {"application/json", "application/x-www-form-urlencoded"}) {
+    const HeaderView headers[] = {{"Content-Type", "application/x-www-form-urlencoded"},
+                                  {"content-type", second}};
+    CHECK_FALSE(is_read(Call{"POST", &url, headers, "grant_type=password", "", ""}));
+  }
+}
+
 TEST_CASE("a GraphQL query or subscription reads, a mutation does not") {
   CHECK(json(R"({"query":"{ balance }"})"));
   CHECK(json(
@@ -53,6 +67,9 @@ TEST_CASE("a GraphQL query or subscription reads, a mutation does not") {
     CHECK_FALSE_MESSAGE(json(other), other);
   CHECK(json(R"({"query":"query A { a } mutation B { pay }","operationName":"A"})"));
   CHECK_FALSE(reads("application/graphql", "mutation { pay }"));
+  for (const auto* object : {R"({"amount":2})", R"({"query":"mutation { pay }"})", "{}", "{ }",
+                             R"({"a":{"b":[1]}})", "{ a: 1 }", "{ a [b] }", "{ 7 }"})
+    CHECK_FALSE_MESSAGE(reads("application/graphql", object), object);
   CHECK_FALSE(reads("text/plain", "{ balance }"));
 }
 
@@ -72,7 +89,9 @@ TEST_CASE(
         "query A { a(x: \"} mutation { pay }\") }",
         "query A { a(x: \"\"\"} \\\"\"\" mutation { pay }\"\"\") }",
         "fragment F on T { a } query A { ...F }", "query A($x: [I!]! = [{a: 1}]) { a }",
-        ",,query,A,{a},", "{ a(x: -1.5e3) }", "query mutation { a }"})
+        ",,query,A,{a},", "{ a(x: -1.5e3) }", "query mutation { a }",
+        "{ x: a(o: {}, l: []) @skip(if: $b) { ... on T { b } ...F ... @include(if: true) { c } } "
+        "}"})
     CHECK_MESSAGE(is_query(query), query);
   for (const auto* none : {"",
                            "query",

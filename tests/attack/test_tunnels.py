@@ -350,6 +350,36 @@ class Ends(Base):
         idle.close(), busy.close()
 
 
+    def test_a_tunnel_that_was_only_silent_ends_and_never_becomes_blind(self):
+        up = self.upstream()
+        for config in ("", f'routes: [ {{ match: "POST http://127.0.0.1:{up.port}/**" }} ]'):
+            ledger = self.ledger(config + "\nlimits: { tunnel_idle_timeout: 300ms }")
+            with connect(ledger, f"127.0.0.1:{up.port}") as client:
+                self.assertEqual(client.recv(1), b"")
+        self.assertEqual(up.effects, 0)
+
+    def test_a_client_that_only_listens_is_served_as_long_as_something_moves(self):
+        go = threading.Semaphore(0)
+
+        def feed(connection):
+            connection.sendall(b"0")
+            for i in range(1, 8):
+                go.acquire(timeout=DEADLINE)
+                connection.sendall(b"%d" % i)
+            connection.close()
+
+        port = self.serve(feed)
+        ledger = self.ledger("limits: { tunnel_idle_timeout: 600ms }")
+        with connect(ledger, f"127.0.0.1:{port}") as client:
+            begun = time.monotonic()
+            for i in range(8):
+                self.assertEqual(client.recv(1), b"%d" % i)
+                # Longer in all than the tunnel may stand still.
+                threading.Timer(0.2, go.release).start()
+            self.assertGreater(time.monotonic() - begun, 0.6)
+            self.assertEqual(client.recv(1), b"")
+
+
 class Seen(Base):
     def test_blind_tunnels_are_counted_by_host_and_the_first_is_told(self):
         tls = self.certificates()
