@@ -63,6 +63,21 @@ bool has_upstream_key(const Config& config, const Policy& policy, const RoutePat
          });
 }
 
+// Ledger's own credentials go only where this file says. `pattern` null: for any call's host.
+void check_probe(Reader& in, const Entries& entries, const Policy& policy,
+                 const RoutePattern* pattern) {
+  const Entry* entry = find_entry(entries, "probe");
+  if (entry == nullptr || !policy.probe) return;
+  const auto& [parts] = policy.probe->get;
+  const auto& headers = policy.probe->headers;
+  const bool at_the_call = !parts.empty() && parts.front().text.starts_with('/');
+  if (!at_the_call || !headers || headers->empty()) return;
+  if (pattern != nullptr && pattern->names_host() && !pattern->host().starts_with('*')) return;
+  in.fail(entry->at,
+          "`probe`: a call would choose the host that gets these `headers`; write `get` with its "
+          "host, such as `https://api.example.com/...`, or name one host in `match`");
+}
+
 // Such an item has no place of its own; its list has.
 constexpr std::string_view empty_item =
     "an item of this list is empty (a `-` with nothing after it)";
@@ -125,6 +140,7 @@ std::optional<ReadRoute> read_route(Reader& in, const YAML::Node& node, const Co
     if (find_entry(entries, "timeout") == nullptr) route.policy.timeout = Duration::zero();
   } else if (pattern != nullptr) {
     check_templates(in, entries, route.policy, pattern);
+    check_probe(in, entries, route.policy, pattern);
     const Entry* doubt = find_entry(entries, "in_doubt");
     if (doubt != nullptr && route.policy.in_doubt == InDoubt::retry &&
         !has_upstream_key(config, route.policy, pattern))
@@ -268,6 +284,7 @@ void read_defaults(Reader& in, const Entry& entry, Config& config) {
   in.refuse_unknown(policy_entries, "defaults");
   read_settings(in, policy_entries, policy_settings(), config.defaults.once);
   check_templates(in, policy_entries, config.defaults.once, nullptr);
+  check_probe(in, policy_entries, config.defaults.once, nullptr);
 }
 
 void read_tls(Reader& in, const Entry& entry, Config& config) {

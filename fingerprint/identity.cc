@@ -72,7 +72,9 @@ Digest id_of(FieldHash& hash, const Call& call, std::string_view route, const Sc
 }
 
 tl::expected<std::string, IdentityError> occurrence_of(const Call& call) {
-  const auto given = find_header(call, "Ledger-Occurrence");
+  const auto sole = sole_header(call, "Ledger-Occurrence");
+  if (!sole) return tl::unexpected(sole.error());
+  const auto& given = *sole;
   if (!given) return "1";
   std::uint32_t n = 0;
   const auto [end, error] = std::from_chars(given->data(), given->data() + given->size(), n);

@@ -177,30 +177,35 @@ tl::expected<KeyTemplate, std::string> parse_label_template(std::string_view tex
 
 namespace {
 
-// A value that holds a dot segment, spelled in whatever way, could climb the path that it stands
-// in.
-bool holds_dot_segment(std::string_view value) {
-  for (auto text = percent_decode(value, false);; text = percent_decode(text, false)) {
-    for (std::string_view rest = text;;) {
-      const auto end = rest.find_first_of("/\\");
-      const auto segment = rest.substr(0, std::min(end, rest.find(';')));
-      if (segment == "." || segment == "..") return true;
-      if (end == rest.npos) break;
-      rest.remove_prefix(end + 1);
-    }
-    if (percent_decode(text, false) == text) return false;
+// Who takes a longer URL is not known (RFC 9110 section 4.1 asks for 8000 octets).
+constexpr std::size_t url_max = 8000;
+
+// More than anybody's reference needs. What is encoded more often is not read to its end: each
+// decoding may take two characters off, and so their number must not be the sender's choice.
+constexpr int decodings_max = 4;
+
+bool has_dot_segment(std::string_view path) {
+  for (;;) {
+    const auto end = path.find_first_of("/\\");
+    const auto whole = path.substr(0, end);
+    const auto segment = whole.substr(0, whole.find(';'));
+    if (segment == "." || segment == "..") return true;
+    if (end == path.npos) return false;
+    path.remove_prefix(end + 1);
   }
 }
 
-// Would a server find a dot segment where the template has none?
-bool has_dot_segment(std::string_view path) {
-  path = path.substr(0, path.find_first_of("?#"));
-  while (!path.empty()) {
-    const auto segment = path.substr(0, path.find('/'));
-    if (holds_dot_segment(segment)) return true;
-    path.remove_prefix(std::min(path.size(), segment.size() + 1));
+// Could a server find a dot segment, spelled in whatever way, where the template has none? It would
+// climb the path that it stands in.
+bool may_climb(std::string_view path) {
+  std::string text(path.substr(0, path.find_first_of("?#")));
+  for (int i = 0; i <= decodings_max; ++i) {
+    if (has_dot_segment(text)) return true;
+    auto decoded = percent_decode(text, false);
+    if (decoded == text) return false;
+    text = std::move(decoded);
   }
-  return false;
+  return true;
 }
 
 }  // namespace
@@ -213,8 +218,9 @@ std::optional<std::string> fill_url_template(const KeyTemplate& url, const Call&
     const auto value = value_of(part, call, !rules.exact_floats, body, captures);
     if (!value || value->empty()) return std::nullopt;
     text += part.kind == Part::Kind::literal ? *value : percent_encode(*value);
+    if (text.size() > url_max) return std::nullopt;
   }
-  if (has_dot_segment(text)) return std::nullopt;
+  if (may_climb(text)) return std::nullopt;
   return text;
 }
 
@@ -229,13 +235,22 @@ std::string fill_label(const KeyTemplate& label, const Call& call, const Body& b
   return shown_text(text, label_max);
 }
 
+tl::expected<std::optional<std::string_view>, IdentityError> sole_header(const Call& call,
+                                                                         std::string_view name) {
+  const auto given = find_header(call, name);
+  for (const auto& header : call.headers)
+    if (same_text(header.name, name) && header.value != *given)
+      return tl::unexpected(IdentityError{
+          "bad-request",
+          "The call has two headers " + std::string(name) + " that differ; send one."});
+  return given;
+}
+
 tl::expected<ChosenKey, IdentityError> choose_key(const Call& call, const IdentityRules& rules,
                                                   const Body& body, const Captures& captures) {
-  if (const auto given = find_header(call, "Ledger-Key")) {
-    for (const auto& header : call.headers)
-      if (same_text(header.name, "Ledger-Key") && header.value != *given)
-        return tl::unexpected(IdentityError{
-            "bad-request", "The call has two headers Ledger-Key that differ; send one."});
+  const auto own = sole_header(call, "Ledger-Key");
+  if (!own) return tl::unexpected(own.error());
+  if (const auto& given = *own) {
     if (given->empty())
       return tl::unexpected(IdentityError{
           "bad-request", "The header Ledger-Key is empty; give it a value or leave it out."});

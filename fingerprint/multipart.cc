@@ -8,6 +8,8 @@
 namespace ledger {
 namespace {
 
+constexpr std::size_t boundary_max = 70;  // RFC 2046 section 5.1.1
+
 // A token, or a quoted string without its quotes, off the front of `rest`.
 std::string take_value(std::string_view& rest) {
   if (rest.empty() || rest.front() != '"') {
@@ -97,7 +99,8 @@ bool read_part(std::string_view text, MultipartPart& part) {
 std::optional<std::vector<MultipartPart>> parse_multipart(std::string_view content_type,
                                                           std::string_view body) {
   const auto boundary = parameter(content_type, "boundary");
-  if (!boundary || boundary->empty()) return std::nullopt;
+  // One that is longer is none to many readers, and seeking it costs body times boundary.
+  if (!boundary || boundary->empty() || boundary->size() > boundary_max) return std::nullopt;
   const auto delimiter = "\r\n--" + *boundary;
   const auto first = std::string_view(delimiter).substr(2);
 

@@ -199,6 +199,15 @@ Problem memory_full() {
   return advised(std::move(p), "wait");
 }
 
+Problem many_bodies() {
+  auto p = make("too-busy", 503, "The proxy reads other bodies now",
+                "Long or compressed bodies are read one after another, and this one's turn did not "
+                "come in time; nothing was sent for it. Retry in a moment.",
+                true);
+  p.retry_after_s = 1;
+  return advised(std::move(p), "wait");
+}
+
 Problem loop_detected() {
   return make(
       "loop-detected", 508, "This request would go round in a circle",

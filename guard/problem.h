@@ -56,6 +56,7 @@ Problem store_unavailable(std::string_view why);                // 503
 Problem draining();                                             // 503
 Problem too_busy();                                             // 503
 Problem memory_full();                                          // 503
+Problem many_bodies();                                          // 503
 Problem loop_detected();                                        // 508
 Problem upstream_unreachable(std::string_view why);             // 502, safe to retry
 Problem outcome_unknown(std::string_view why, bool timed_out);  // 504 or 502, not safe

@@ -257,10 +257,14 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
                       call.to->matched.captures, proxy_.secret);
   };
   Meaning meaning;
-  if (is_light(described))
+  if (is_light(described)) {
     meaning = read_through();
-  else
-    meaning = co_await proxy_.aside.run(read_through);
+  } else {
+    auto read =
+        co_await proxy_.aside.run(read_through, SteadyClock::now() + proxy_.config.header_timeout);
+    if (!read) co_return co_await give_problem(call, problem::many_bodies());
+    meaning = std::move(*read);
+  }
   if (meaning.passes) co_return co_await pass(call, body->text);
   if (meaning.refused) co_return co_await give_problem(call, *meaning.refused);
   const auto& identity = meaning.identity;

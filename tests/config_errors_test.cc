@@ -155,6 +155,24 @@ TEST_CASE("a probe says what to ask and how to read the answer") {
   route_refused("probe: {gets: /c, executed_if: /id}", "3:13", "did you mean `get`");
 }
 
+TEST_CASE("a probe's credentials go to no host that a call chooses") {
+  const std::string path = "probe: {get: \"/c?r=${body:/r}\", executed_if: /id",
+                    sent = ", headers: {A: b}}";
+  const auto route = [](const std::string& match, const std::string& probe) {
+    return "routes:\n  - match: POST " + match + "\n    " + probe + "\n";
+  };
+  for (const auto* any : {"/c", "http://*.h.test/c", "*.h.test:*/c"})
+    refused(route(any, path + sent), "3:5", "name one host in `match`");
+  refused("defaults: {" + path + sent + "}", "1:12", "write `get` with its host");
+  for (const auto* one : {"https://h/c", "h/c"}) CHECK(errors(route(one, path + sent)).empty());
+  const std::string at_host = "probe: {get: \"https://h/c?r=${body:/r}\", executed_if: /id" + sent;
+  CHECK(errors(route("/c", at_host)).empty());
+  CHECK(errors("defaults: {" + at_host + "}").empty());
+  // Without credentials of Ledger's nothing can leak: a repeat's own are used, or none.
+  CHECK(errors(route("/c", path + "}")).empty());
+  CHECK(errors(route("/c", path + ", headers: {}}")).empty());
+}
+
 TEST_CASE("a key that stands twice is refused with the line of the first") {
   refused("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2", "2:1", "already on line 1");
   route_refused("max: 1\n    max: 2", "4:5", "already on line 3");

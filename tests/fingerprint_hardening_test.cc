@@ -75,6 +75,51 @@ TEST_CASE("a gzip file of very many members costs no more than its bytes") {
   CHECK(text->size() == std::size_t{4} * 1024 * 1024);
 }
 
+TEST_CASE(
+    "a boundary is up to 70 octets long; with a longer or empty one the bytes are the identity") {
+  const auto kind = [](const std::string& boundary) {
+    Case c;
+    c.body = "--" + boundary + "\r\n" + named + "\r\n\r\n1\r\n--" + boundary + "--\r\n";
+    c.with("Content-Type", "multipart/form-data; boundary=\"" + boundary + "\"");
+    const auto canonical = c.canonical();
+    if (canonical.kind == "raw") CHECK(canonical.bytes == c.body);
+    return canonical.kind;
+  };
+  CHECK(kind(std::string(69, '-') + "x") == "multipart");
+  CHECK(kind(std::string(70, '-') + "x") == "raw");
+  CHECK(kind("") == "raw");
+}
+
+TEST_CASE("a body of its boundary's beginnings costs no more than its bytes") {
+  const std::string dashes(1024 * 1024, '-');
+  for (const std::size_t length : {std::size_t{69}, std::size_t{300'000}}) {
+    Case c;
+    c.body = dashes + "\r\n--x";
+    c.with("Content-Type", "multipart/form-data; boundary=" + std::string(length, '-') + "x");
+    for (int i = 0; i < 10; ++i) CHECK(is_raw(c));
+  }
+}
+
+TEST_CASE(
+    "a probe's URL is not filled from a value that is encoded without end, nor a too long one") {
+  const auto filled = [](const std::string& value) {
+    const auto url = parse_key_template("https://h/find/${body:/id}");
+    return json("{\"id\":\"" + value + "\"}").ask([&](const Call& c) {
+      return fill_url_template(*url, c, {}, {});
+    });
+  };
+  std::string endless = "%";
+  for (int i = 0; i < 250'000; ++i) endless += "25";
+  CHECK_FALSE(filled(endless));
+  CHECK_FALSE(filled(endless.substr(0, 2001)));
+  CHECK_FALSE(filled(std::string(8000, 'a')));
+  CHECK(filled(std::string(7000, 'a')));
+  CHECK(filled("100%25") == "https://h/find/100%2525");
+  for (const auto* climbs : {"..", "%2e%2e", "a/%252e.;x", "a%5c.", "%25252e"})
+    CHECK_FALSE(filled(climbs));
+  CHECK(filled("a..b/c") == "https://h/find/a..b%2Fc");
+}
+
 TEST_CASE("numbers of huge exponents or of very many digits cost no more than their bytes") {
   const std::string digits(2'000'000, '9');
   for (const auto& text : {"1e999999999", "1e-999999999"}) {

@@ -296,6 +296,10 @@ TEST_CASE("an occurrence makes another record of the same call, for both kinds o
   for (const auto* bad : {"0", "-1", "+1", "1.0", "two", "1000001", "99999999999", "1 2", "0x1"})
     CHECK(error_of(charge().with("Ledger-Occurrence", bad)).starts_with("bad-request"));
   CHECK(error_of(charge().with("Ledger-Occurrence", "")).starts_with("bad-request"));
+  CHECK(error_of(charge().with("Ledger-Occurrence", "2").with("ledger-occurrence", "3"))
+            .starts_with("bad-request"));
+  CHECK(charge().with("Ledger-Occurrence", "2").with("Ledger-Occurrence", "2").id() ==
+        charge().with("Ledger-Occurrence", "2").id());
 }
 
 TEST_CASE("sources of keys have names that go both ways") {

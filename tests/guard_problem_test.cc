@@ -49,6 +49,8 @@ TEST_CASE("a doubt is reported to a person, and no detail tells an agent to sett
                     problem::store_unavailable("x"),
                     problem::draining(),
                     problem::too_busy(),
+                    problem::memory_full(),
+                    problem::many_bodies(),
                     problem::loop_detected(),
                     problem::upstream_unreachable("x"),
                     problem::outcome_unknown("x", true),

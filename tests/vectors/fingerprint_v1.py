@@ -11,6 +11,7 @@ VECTORS = pathlib.Path(__file__).with_suffix(".json")
 DOCUMENT = VECTORS.parents[2] / "docs" / "fingerprint.md"
 BODY_MAX = 1024 * 1024  # the policy's
 DEPTH_MAX = 128
+BOUNDARY_MAX = 70  # RFC 2046 section 5.1.1
 IDENTITY_HEADERS = {
     "openai-organization", "openai-project", "soapaction", "stripe-account", "stripe-context",
     "x-account-id", "x-amz-target", "x-http-method", "x-http-method-override", "x-method-override", "x-tenant-id"}
@@ -209,7 +210,7 @@ def parameter(text, wanted):
 
 def multipart(content_type, body):
     boundary = parameter(content_type, "boundary")
-    if not boundary:
+    if not boundary or len(octets(boundary)) > BOUNDARY_MAX:
         return None
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
     parts = []
