@@ -35,6 +35,7 @@ using tcp = asio::ip::tcp;
 
 constexpr unsigned header_max = 32 * 1024;
 constexpr std::chrono::seconds idle_max{60};
+constexpr std::chrono::seconds unread_max{10};  // an answer of which nothing is taken
 // Two, so that a slow question (statistics of a large store) does not keep a health check waiting.
 constexpr int threads = 2;
 // Fewer than the descriptors that are kept for them.
@@ -53,8 +54,10 @@ asio::awaitable<void> write(beast::tcp_stream& stream, Response& response, bool 
     response.prepare_payload();
   }
   http::response_serializer<http::string_body> serializer(response);
-  stream.expires_after(idle_max);
-  co_await http::async_write(stream, serializer, asio::use_awaitable);
+  while (!serializer.is_done()) {
+    stream.expires_after(unread_max);
+    co_await http::async_write_some(stream, serializer, asio::use_awaitable);
+  }
 }
 
 // What to say to bytes that are no request; nullopt where nobody is there to hear it.

@@ -1,6 +1,7 @@
 #include "admin/json.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cmath>
 #include <ctime>
@@ -25,15 +26,33 @@ bool ends_with(std::string_view name, std::string_view end) {
 
 // Headers of an answer whose values let somebody act as the caller.
 bool is_secret(std::string_view name) {
+  static constexpr std::array<std::string_view, 12> ends{
+      "api-key",      "access-key", "token",       "secret",  "password",   "authorization",
+      "authenticate", "credential", "credentials", "session", "session-id", "signature"};
   return same_name(name, "Set-Cookie") || same_name(name, "Set-Cookie2") ||
-         ends_with(name, "api-key") || ends_with(name, "-token") || ends_with(name, "-secret") ||
-         ends_with(name, "authorization");
+         same_name(name, "Authentication-Info") || same_name(name, "Proxy-Authentication-Info") ||
+         std::any_of(ends.begin(), ends.end(), [&](auto end) { return ends_with(name, end); });
+}
+
+// A link may carry a token behind the path, and a name and password before the host.
+std::string without_secrets(std::string_view name, const std::string& value) {
+  if (is_secret(name)) return "(not shown)";
+  static constexpr std::array<std::string_view, 4> links{"Location", "Content-Location", "Refresh",
+                                                         "Link"};
+  if (std::none_of(links.begin(), links.end(), [&](auto link) { return same_name(name, link); }))
+    return value;
+  const auto end = value.find_first_of("?#");
+  for (auto at = value.find("//"); at < end; at = value.find("//", at + 2)) {
+    const auto next = value.find_first_of("/@", at + 2);
+    if (next < end && value[next] == '@') return "(not shown)";
+  }
+  return end == value.npos ? value : value.substr(0, end) + value[end] + "(not shown)";
 }
 
 Json answer_json(const Answer& answer) {
   Json headers = Json::array();
   for (const auto& [name, value] : answer.headers)
-    headers.push_back({name, is_secret(name) ? "(not shown)" : value});
+    headers.push_back({name, without_secrets(name, value)});
   Json j;
   j["status"] = answer.status;
   j["reason"] = text_or_null(answer.reason);

@@ -11,7 +11,7 @@ namespace {
 void print_errors(const std::vector<ConfigError>& errors, bool json) {
   for (const auto& error : errors) {
     if (!json) {
-      std::cerr << error.to_string() << '\n';
+      std::cerr << clean(error.to_string()) << '\n';
       continue;
     }
     Json j;

@@ -37,7 +37,7 @@ std::optional<LoadedConfig> load(const std::string& file) {
   const auto path = file.empty() ? "ledger.yaml" : file;
   auto config = load_config(path, process_environment);
   if (config) return LoadedConfig{std::move(*config), path};
-  for (const auto& error : config.error()) std::cerr << error.to_string() << '\n';
+  for (const auto& error : config.error()) std::cerr << clean(error.to_string()) << '\n';
   return std::nullopt;
 }
 

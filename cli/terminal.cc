@@ -92,7 +92,8 @@ std::size_t width(std::string_view text) {
 }
 
 std::string shorten(std::string_view text, std::size_t columns) {
-  if (width(text) <= columns) return std::string(text);
+  auto left = width(text);
+  if (left <= columns) return std::string(text);
   if (columns == 0) return "";
   const auto head_columns = columns / 2;
   const auto tail_columns = columns - head_columns - 1;
@@ -106,7 +107,7 @@ std::string shorten(std::string_view text, std::size_t columns) {
   }
   // The tail: drop characters until what is left fits; combining marks go with what they stand on.
   auto tail = text;
-  while (!tail.empty() && width(tail) > tail_columns) take(tail);
+  while (!tail.empty() && left > tail_columns) left -= columns_of(take(tail).code);
   for (auto next = tail; !next.empty() && columns_of(take(next).code) == 0;) tail = next;
   return head + "…" + std::string(tail);
 }

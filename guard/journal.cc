@@ -17,31 +17,35 @@ std::string call_of(const Record& record) {
          (record.label.empty() ? "" : " (" + record.label + ")");
 }
 
-Journal::~Journal() { say_left_out(); }
+Journal::~Journal() {
+  say_left_out(calls_);
+  say_left_out(clients_);
+}
 
-void Journal::say(const std::string& line) {
+void Journal::say(const std::string& line, Lines& lines) {
   const std::lock_guard lock(mutex_);
   const auto now = SteadyClock::now();
-  if (now - second_ >= a_second) {
-    say_left_out();
-    second_ = now;
-    said_ = 0;
+  if (now - lines.second >= a_second) {
+    say_left_out(lines);
+    lines.second = now;
+    lines.said = 0;
   }
-  if (said_++ < lines_a_second)
+  if (lines.said++ < lines_a_second)
     log_(line);
   else
-    ++left_out_;
+    ++lines.left_out;
 }
 
 void Journal::tick() {
   const std::lock_guard lock(mutex_);
-  if (SteadyClock::now() - second_ >= a_second) say_left_out();
+  for (auto* lines : {&calls_, &clients_})
+    if (SteadyClock::now() - lines->second >= a_second) say_left_out(*lines);
 }
 
-void Journal::say_left_out() {
-  if (left_out_ == 0) return;
-  log_(std::to_string(left_out_) + " more such lines within a second were left out");
-  left_out_ = 0;
+void Journal::say_left_out(Lines& lines) {
+  if (lines.left_out == 0) return;
+  log_(std::to_string(lines.left_out) + " more such lines within a second were left out");
+  lines.left_out = 0;
 }
 
 void Journal::doubt(const Record& record) {

@@ -23,7 +23,9 @@ class Journal {
   explicit Journal(Log log) : log_(std::move(log)) {}
   ~Journal();
 
-  void say(const std::string& line);
+  void say(const std::string& line) { say(line, calls_); }
+  // What clients can cause at will has its own bound, so that it leaves none of the others out.
+  void say_of_client(const std::string& line) { say(line, clients_); }
   // A record has become in doubt.
   void doubt(const Record& record);
   // The store failed (and a call was refused for it), or did what it was asked. One line when it
@@ -36,14 +38,20 @@ class Journal {
   void tick();
 
  private:
-  void say_left_out();
+  struct Lines {
+    SteadyClock::time_point second{};
+    std::size_t said = 0, left_out = 0;
+  };
+  void say(const std::string& line, Lines& lines);
+  void say_left_out(Lines& lines);
   void store_recovered();
 
   const Log log_;
   std::atomic<bool> failing_{false};
   std::mutex mutex_;  // guards what follows
-  SteadyClock::time_point second_{}, failing_since_{}, failing_said_{};
-  std::size_t said_ = 0, left_out_ = 0, refused_ = 0;
+  SteadyClock::time_point failing_since_{}, failing_said_{};
+  Lines calls_, clients_;
+  std::size_t refused_ = 0;
 };
 
 }  // namespace ledger

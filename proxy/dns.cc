@@ -17,7 +17,6 @@ namespace {
 
 namespace ip = asio::ip;
 
-constexpr std::size_t threads_max = 8;           // of one io_context
 constexpr std::chrono::seconds thread_kept{10};  // with nothing to look up
 
 std::optional<Addresses> without_asking(const std::string& host) {
@@ -69,6 +68,7 @@ struct NameLookup::Shared : std::enable_shared_from_this<Shared> {
   };
 
   void begin(const std::string& host);
+  void leave(const std::string& host, const std::shared_ptr<Waiter>& waiter);
   void work();
   void finish(const std::string& host, const LookupResult& result);
 
@@ -103,16 +103,37 @@ Awaitable<LookupResult> NameLookup::lookup(std::string host, SteadyClock::time_p
   if (auto known = without_asking(host)) co_return std::move(*known);
   const auto shared = shared_;
   const auto waiter = std::make_shared<Shared::Waiter>(*shared->context, deadline);
-  auto& waiters = shared->waiting[host];
-  waiters.push_back(waiter);
-  if (waiters.size() == 1) shared->begin(host);
+  const auto [at, first] = shared->waiting.try_emplace(host);
+  at->second.push_back(waiter);
+  if (first) shared->begin(host);
   if (!waiter->result) co_await waiter->timer.async_wait(use_result);
   if (waiter->result) co_return std::move(*waiter->result);
-  // It stays in `waiting`: whoever asks next joins the look-up that goes on.
+  shared->leave(host, waiter);
   co_return tl::unexpected("timed out looking up " + host);
 }
 
+// A look-up under way stays in `waiting`: whoever asks next joins it.
+void NameLookup::Shared::leave(const std::string& host, const std::shared_ptr<Waiter>& waiter) {
+  const auto found = waiting.find(host);
+  if (found == waiting.end()) return;
+  std::erase(found->second, waiter);
+  if (!found->second.empty()) return;
+  const std::lock_guard lock(mutex);
+  if (std::erase(hosts, host) > 0) waiting.erase(found);
+}
+
 void NameLookup::Shared::begin(const std::string& host) {
+  std::string given_up;
+  {
+    const std::lock_guard lock(mutex);
+    if (hosts.size() >= queue_max) {
+      given_up = std::move(hosts.front());
+      hosts.pop_front();
+    }
+  }
+  if (!given_up.empty())
+    finish(given_up,
+           tl::unexpected("cannot look up " + given_up + ", too many names are being looked up"));
   {
     const std::lock_guard lock(mutex);
     hosts.push_back(host);
@@ -140,8 +161,8 @@ void NameLookup::Shared::work() {
     wake.wait_for(lock, thread_kept, [this] { return !hosts.empty() || context == nullptr; });
     --idle;
     if (hosts.empty()) break;
-    const auto host = std::move(hosts.front());
-    hosts.pop_front();
+    const auto host = std::move(hosts.back());
+    hosts.pop_back();
     lock.unlock();
     auto result = resolve(host);
     lock.lock();

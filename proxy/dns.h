@@ -24,13 +24,17 @@ LookupResult system_lookup(const std::string& host);
 class NameLookup {
  public:
   using Resolve = std::function<LookupResult(const std::string& host)>;
+  static constexpr std::size_t threads_max = 16;  // look-ups at once
+  static constexpr std::size_t queue_max = 256;   // names that wait for a thread
   explicit NameLookup(asio::io_context& context, Resolve resolve = system_lookup);
   ~NameLookup();  // does not wait for look-ups under way: what they find is dropped
   NameLookup(const NameLookup&) = delete;
   NameLookup& operator=(const NameLookup&) = delete;
 
   // Addresses in the order to try them; IP literals (without brackets) and localhost at once.
-  // Calls for the same host share one look-up. Nothing is cached.
+  // Calls for the same host share one look-up. Nothing is cached. Of the names that wait for a
+  // thread the newest is next, since its caller waits longest yet, and the oldest gives way where
+  // they are too many; one that nobody waits for any more is not looked up.
   Awaitable<LookupResult> lookup(std::string host, SteadyClock::time_point deadline);
 
  private:

@@ -85,6 +85,10 @@ FieldKind kind_of(http::field field, std::string_view name) {
       return FieldKind::expect;
     case http::field::via:
       return FieldKind::via;
+    case http::field::authorization:
+    case http::field::www_authenticate:
+    case http::field::authentication_info:
+      return FieldKind::authentication;
     case http::field::origin:
       return FieldKind::page;
     default:
@@ -92,6 +96,7 @@ FieldKind kind_of(http::field field, std::string_view name) {
       if (name.size() > ours.size() && iequals(name.substr(0, ours.size()), ours))
         return FieldKind::ledger;
       if (iequals(name, "Sec-Fetch-Site")) return FieldKind::page;
+      if (iequals(name, "Persistent-Auth")) return FieldKind::authentication;
       return is_method_override(name) ? FieldKind::method_override : FieldKind::other;
   }
 }
@@ -99,6 +104,23 @@ FieldKind kind_of(http::field field, std::string_view name) {
 std::string_view view(string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
+
+// A challenge may list several schemes; a credential begins with its own.
+bool binds_connection(const HeaderView& f) {
+  static constexpr std::array<std::string_view, 4> schemes{"NTLM", "Negotiate", "Kerberos",
+                                                           "CredSSP"};
+  if (iequals(f.name, "Authentication-Info")) return true;
+  if (iequals(f.name, "Persistent-Auth")) return !iequals(f.value, "false");
+  const bool one = iequals(f.name, "Authorization");
+  if (!one && !iequals(f.name, "WWW-Authenticate")) return false;
+  return std::any_of(schemes.begin(), schemes.end(), [&](std::string_view scheme) {
+    for (std::size_t at = 0; at + scheme.size() <= f.value.size(); ++at) {
+      if (iequals(f.value.substr(at, scheme.size()), scheme)) return true;
+      if (one) break;
+    }
+    return false;
+  });
+}
 
 // Beast's views point into the text it is given, which is the owner's.
 template <bool isRequest>
@@ -279,6 +301,8 @@ void HeadParser::read_connection() {
       // A request may offer several; an answer has chosen one.
       websocket =
           websocket || (request ? list_has(f.value, "websocket") : iequals(f.value, "websocket"));
+    } else if (kind == FieldKind::authentication) {
+      head_.binds_connection = head_.binds_connection || binds_connection(f);
     } else if (iequals(f.name, "Proxy-Connection")) {
       proxy_close = proxy_close || list_has(f.value, "close");
     } else if (kind == FieldKind::expect) {

@@ -9,6 +9,10 @@
 
 namespace ledger {
 
+// Does this field, of a request or an answer, speak of a scheme that authenticates the connection?
+// See Head::binds_connection.
+bool binds_connection(const HeaderView& field);
+
 class HeadParser {
  public:
   explicit HeadParser(MessageReader::Side side) : side_(side) {}

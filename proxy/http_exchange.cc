@@ -39,6 +39,7 @@ Awaitable<Exchange::Connected> HttpExchange::connect(SteadyClock::time_point dea
     co_return Connected{std::move(error.why), error.lasting, error.reason};
   }
   connection_ = std::move(*connection);
+  connection_->bound_to_caller = request_.binds;
   co_return Connected{};
 }
 

@@ -16,6 +16,7 @@ struct OutgoingRequest {
   bool insecure = false, configured = false;  // see UpstreamAddress
   std::string head;
   std::shared_ptr<const std::string> body;
+  bool binds = false;    // see Head::binds_connection
   bool to_head = false;  // a HEAD request: its answer has no body
 };
 

@@ -35,6 +35,7 @@ enum class FieldKind : std::uint8_t {
   via,
   page,             // Origin, Sec-Fetch-Site: of what web page a browser sends this
   method_override,  // see is_method_override
+  authentication,   // may speak for the whole connection, see Head::binds_connection
   ledger,           // Ledger-*
 };
 
@@ -52,6 +53,9 @@ struct Head {
   std::uint64_t content_length = 0;  // Framing::length
   bool keep_alive = true;            // as the peer said (RFC 9112 section 9.3)
   bool expect_continue = false;      // request: Expect: 100-continue
+  // Speaks of a scheme that authenticates the connection and not the request (NTLM, Negotiate; RFC
+  // 4559): what comes next on this connection is answered as that account.
+  bool binds_connection = false;
   // To WebSocket, and nothing else: request: it is asked for (a GET without a body); a 101: it is
   // done.
   bool upgrade = false;

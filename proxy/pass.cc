@@ -36,6 +36,27 @@ SteadyClock::time_point Session::passing_deadline() const {
   return std::min(SteadyClock::now() + pass_patience, pass_until_);
 }
 
+// An idle connection; where this client has authenticated one as its own, that one.
+UpstreamConnectionPtr Session::take_upstream(const CallState& call,
+                                             UpstreamPool::Freshness freshness) {
+  if (own_upstream_ && own_upstream_->origin == call.to->origin)
+    if (auto own = std::move(own_upstream_); own->stream.idle_and_open()) {
+      own->reused = true;
+      return own;
+    }
+  return worker_.pool.take_idle(call.to->origin, freshness);
+}
+
+// NTLM needs several requests on one connection, so that a client's own one stays with its own
+// connection to us. Not behind a mount: there a gateway may send many clients' calls on one.
+void Session::give_upstream_back(const CallState& call, UpstreamConnectionPtr upstream) {
+  if (!upstream->binds()) return worker_.pool.release(std::move(upstream));
+  if (call.to->target.reverse) return;
+  upstream->stream.expires_never();
+  upstream->reader.shrink();
+  own_upstream_ = std::move(upstream);
+}
+
 // `body`: the whole body, where it was read already; the head still frames it.
 Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view body) {
   // A small body that is here with its head goes out with it, in one piece.
@@ -54,7 +75,7 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
                     (call.head.method_override.empty() || is_safe(call.head.method_override));
   const auto freshness = safe ? UpstreamPool::Freshness::any : UpstreamPool::Freshness::guarded;
   for (bool retry = safe && reader_.body_done();;) {
-    auto upstream = worker_.pool.take_idle(call.to->origin, freshness);
+    auto upstream = take_upstream(call, freshness);
     if (!upstream) {
       const UpstreamAddress to = call.to->target.address();
       auto opened = co_await worker_.pool.acquire(
@@ -67,12 +88,13 @@ Awaitable<Session::Then> Session::pass(const CallState& call, std::string_view b
       upstream = std::move(*opened);
     }
     retry = retry && upstream->reused;
+    upstream->bound_to_caller = upstream->bound_to_caller || call.head.binds_connection;
     const auto then = co_await exchange_passing(call, *upstream, body, retry);
     if (retry) continue;  // the idle connection was dead, and nothing has been answered
     auto& reader = upstream->reader;
     if (then == Then::next && reader.body_done() && reader.head().keep_alive &&
         !reader.has_buffered())
-      worker_.pool.release(std::move(upstream));
+      give_upstream_back(call, std::move(upstream));
     co_return then;
   }
 }

@@ -81,6 +81,7 @@ OutgoingRequest outgoing(const Head& head, Forwarding how, bool insecure, const 
   out.configured = how.reverse;
   out.body = std::move(body);
   out.to_head = head.method == "HEAD";
+  out.binds = head.binds_connection;
   const auto& place = policy.upstream_key;
   const bool in_body = is_in_body(place);
   if (!in_body) how.drop = place;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fingerprint/shallow_json.h"
+#include "proxy/head_parser.h"
 #include "proxy/http_exchange.h"
 
 namespace ledger {
@@ -59,7 +60,10 @@ OutgoingRequest request_for(const Url& url, bool insecure, const Headers& header
   append_field(out.head, "Host", url.host + (url.port.empty() ? "" : ":" + url.port));
   append_field(out.head, "Accept", "application/json");
   append_field(out.head, "User-Agent", "ledger");
-  for (const auto& [name, value] : headers) append_field(out.head, name, value);
+  for (const auto& [name, value] : headers) {
+    append_field(out.head, name, value);
+    out.binds = out.binds || binds_connection({name, value});
+  }
   out.head += "\r\n";
   return out;
 }

@@ -51,9 +51,10 @@ std::string too_busy_answer() {
 struct Server::Impl {
   Impl(const Config& c, Store& store, Metrics& metrics, Proxy::Log log)
       : config(c),
-        journal(log),
+        journal(std::move(log)),
         guard(store, metrics, lease, config.memory_max, &journal),
-        proxy(config, guard, metrics, store.secret(), "ledger-" + random_hex(), std::move(log)) {}
+        proxy(config, guard, metrics, store.secret(), "ledger-" + random_hex(),
+              [this](const std::string& line) { journal.say_of_client(line); }) {}
 
   ~Impl() {
     stop();

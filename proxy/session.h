@@ -75,6 +75,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // --- pass.cc: streamed both ways, never buffered ---------------------------------------------
   Awaitable<Then> pass(const CallState& call, std::string_view body);
+  UpstreamConnectionPtr take_upstream(const CallState& call, UpstreamPool::Freshness freshness);
+  void give_upstream_back(const CallState& call, UpstreamConnectionPtr upstream);
   SteadyClock::time_point passing_deadline() const;
   Awaitable<Then> exchange_passing(const CallState& call, UpstreamConnection& upstream,
                                    std::string_view body_read, bool& retry);
@@ -105,6 +107,7 @@ class Session : public std::enable_shared_from_this<Session> {
   MessageReader reader_;
   std::optional<Tunnel> tunnel_;            // that the calls come through
   std::optional<Destination> destination_;  // of the call before, while the next one is the same
+  UpstreamConnectionPtr own_upstream_;      // authenticated by this client (NTLM): its alone
   std::string out_;                         // the answer being written; its capacity is reused
   std::string request_out_;                 // likewise, a passing call's request
   std::string body_;                        // likewise, of a passing call's small body

@@ -259,7 +259,7 @@ Awaitable<UpstreamPool::Opened> UpstreamPool::open(const UpstreamAddress& to,
 void UpstreamPool::release(UpstreamConnectionPtr connection) {
   const auto& reader = connection->reader;
   if (!reader.body_done() || !reader.head().keep_alive || reader.has_buffered() ||
-      !connection->stream.socket().is_open())
+      !connection->stream.socket().is_open() || connection->binds())
     return;
   auto& connections = idle_[connection->origin];
   connection->idle_since = SteadyClock::now();

@@ -27,6 +27,9 @@ struct UpstreamConnection {
   MessageReader reader;
   std::string origin;   // the pool's key
   bool reused = false;  // has carried a call before
+  // It is authenticated as one caller (see Head::binds_connection), and carries no other's calls.
+  bool bound_to_caller = false;
+  bool binds() { return bound_to_caller = bound_to_caller || reader.head().binds_connection; }
   SteadyClock::time_point idle_since{};
 };
 using UpstreamConnectionPtr = std::unique_ptr<UpstreamConnection>;
@@ -75,7 +78,7 @@ class UpstreamPool {
   static std::string key(const UpstreamAddress& to);
   UpstreamConnectionPtr take_idle(const std::string& key, Freshness freshness);
   // Gives back a connection whose last exchange ended whole and keep-alive, with nothing buffered;
-  // any other is closed.
+  // any other is closed, and so is one that is bound to a caller.
   void release(UpstreamConnectionPtr connection);
   // Closes idle connections older than 30 s; called by a timer of its own while any is idle.
   std::size_t idle() const;

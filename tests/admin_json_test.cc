@@ -87,6 +87,26 @@ TEST_CASE("a whole record shows its answer without secrets, and its history") {
         Json::parse(R"([{"at":"2023-11-14T22:13:20.123Z","event":"claimed","detail":""}])"));
 }
 
+TEST_CASE("no header of an answer shows a credential, a challenge or a link's token") {
+  auto r = record();
+  auto answer = *r.answer;
+  answer.headers = {{"WWW-Authenticate", "NTLM TlRMTVNTUAAC"},
+                    {"Authentication-Info", "nextnonce=abc"},
+                    {"X-Amz-Credential", "c"},
+                    {"csrftoken", "t"},
+                    {"Location", "https://files.test/a?token=t0p#access_token=x"},
+                    {"content-location", "https://ann:pw@files.test/a"},
+                    {"Refresh", "0; url=https://ann:pw@files.test/a"},
+                    {"Link", "<https://files.test/b?page=2&token=t0p>; rel=next"},
+                    {"Location", "https://files.test/@ann/a"}};
+  r.answer = std::make_shared<const Answer>(answer);
+  const auto headers = record_json(r, true)["answer"]["headers"];
+  for (const auto i : {0, 1, 2, 3, 5, 6}) CHECK(headers[i][1] == "(not shown)");
+  CHECK(headers[4][1] == "https://files.test/a?(not shown)");
+  CHECK(headers[7][1] == "<https://files.test/b?(not shown)");
+  CHECK(headers[8][1] == "https://files.test/@ann/a");
+}
+
 TEST_CASE("bytes that are not UTF-8 are replaced, not thrown at") {
   auto r = record();
   r.url = "https://a/\xff";

@@ -57,6 +57,11 @@ TEST_CASE("what is too long loses its middle") {
   CHECK(shorten("abc", 0).empty());
 }
 
+TEST_CASE("a text of megabytes is shortened in one pass") {
+  const std::string long_text(2 << 20, 'x');  // a pass for each character would take an hour
+  CHECK(shorten(long_text + "yz", 6) == "xxx…yz");
+}
+
 TEST_CASE("times and sizes as people say them") {
   CHECK(lasting(850ms) == "850ms");
   CHECK(lasting(119s) == "1m");

@@ -2,9 +2,12 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <boost/asio/detached.hpp>
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <mutex>
+#include <semaphore>
 
 #include "proxy/upstream.h"
 #include "tests/proxy_net_support.h"
@@ -135,6 +138,35 @@ TEST_CASE("what must not be used again is not kept") {
   asio::write(peer, asio::buffer(ok + "Content-Length: 5\r\n\r\nabc"));
   REQUIRE_EQ(to.loop.run(unread->reader.read_head()), ReadError::none);
   to.pool.release(std::move(unread));
+  CHECK_EQ(to.pool.idle(), 0);
+}
+
+TEST_CASE("a connection that is authenticated as one caller carries no other's calls") {
+  const std::string ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+  for (const auto* field :
+       {"WWW-Authenticate: NTLM", "www-authenticate: Basic realm=\"x\", negotiate TlRMTVNT",
+        "Persistent-Auth: true", "Authentication-Info: nextnonce=\"x\"",
+        "WWW-Authenticate: Kerberos"}) {
+    CAPTURE(field);
+    Destination to;
+    auto connection = to.connect();
+    auto peer = to.accept();
+    to.exchange(std::move(connection), peer, ok + field + "\r\n\r\n");
+    CHECK_EQ(to.pool.idle(), 0);
+  }
+  for (const auto* field : {"WWW-Authenticate: Bearer", "Persistent-Auth: false", "X-By: NTLM"}) {
+    CAPTURE(field);
+    Destination to;
+    auto connection = to.connect();
+    auto peer = to.accept();
+    to.exchange(std::move(connection), peer, ok + field + "\r\n\r\n");
+    CHECK_EQ(to.pool.idle(), 1);
+  }
+  Destination to;
+  auto connection = to.connect();
+  auto peer = to.accept();
+  connection->bound_to_caller = true;
+  to.exchange(std::move(connection), peer);
   CHECK_EQ(to.pool.idle(), 0);
 }
 
@@ -317,6 +349,76 @@ TEST_CASE("a silent name server holds up neither other names nor the caller") {
     CHECK_FALSE(loop.run(names.lookup("x.test", SteadyClock::now())).has_value());
     never.set_value();
   }  // gone while its thread may still run
+}
+
+// Each look-up ends when it is let go; at first all threads are held by one.
+struct HeldNames {
+  HeldNames() {
+    for (std::size_t i = 0; i < NameLookup::threads_max; ++i) ask("held" + std::to_string(i));
+    loop.turn_until([this] { return asked_so_far().size() == NameLookup::threads_max; });
+  }
+  ~HeldNames() { let_go(every); }
+  void let_go(std::ptrdiff_t n) { permits.release(n); }
+  std::vector<std::string> asked_so_far() {
+    const std::lock_guard lock(mutex);
+    return asked;
+  }
+  LookupResult resolve(const std::string& host) {
+    {
+      const std::lock_guard lock(mutex);
+      asked.push_back(host);
+    }
+    permits.acquire();
+    return Addresses{asio::ip::make_address("192.0.2.7")};
+  }
+  // What became of it goes to `ended`.
+  void ask(const std::string& host, SteadyClock::duration within = std::chrono::seconds(20)) {
+    asio::co_spawn(
+        loop.context,
+        [](HeldNames& self, std::string name, SteadyClock::time_point until) -> Awaitable<> {
+          const auto found = co_await self.names.lookup(name, until);
+          self.ended.emplace_back(name, found ? "" : found.error());
+        }(*this, host, SteadyClock::now() + within),
+        asio::detached);
+  }
+  std::vector<std::string> asked_after_the_held() {
+    auto all = asked_so_far();
+    return {all.begin() + static_cast<std::ptrdiff_t>(NameLookup::threads_max), all.end()};
+  }
+
+  Loop loop;
+  std::mutex mutex;
+  std::vector<std::string> asked;
+  std::vector<std::pair<std::string, std::string>> ended;
+  static constexpr std::ptrdiff_t every = 1000;
+  std::counting_semaphore<> permits{0};
+  NameLookup names{loop.context, [this](const std::string& host) { return resolve(host); }};
+};
+
+TEST_CASE("a name that nobody waits for any more is not looked up") {
+  HeldNames held;
+  for (int i = 0; i < 40; ++i) held.ask("gone" + std::to_string(i), milliseconds(20));
+  held.loop.turn_until([&] { return held.ended.size() == 40; });
+  CHECK_EQ(held.ended[7].second, "timed out looking up " + held.ended[7].first);
+  held.ask("wanted");
+  held.let_go(held.every);
+  held.loop.turn_until([&] { return held.ended.size() == 41 + NameLookup::threads_max; });
+  CHECK_EQ(held.asked_after_the_held(), std::vector<std::string>{"wanted"});
+}
+
+TEST_CASE("a flood of slow names does not hold up a name that is asked for after it") {
+  HeldNames held;
+  const auto flood = NameLookup::queue_max + 9;
+  for (std::size_t i = 0; i < flood; ++i) held.ask("flood" + std::to_string(i));
+  held.ask("wanted");
+  held.loop.turn_until([&] { return held.ended.size() == 10; });  // the oldest have given way
+  CHECK_EQ(held.ended[0].first, "flood0");
+  CHECK_EQ(held.ended[0].second, "cannot look up flood0, too many names are being looked up");
+  held.let_go(1);
+  held.loop.turn_until([&] { return !held.asked_after_the_held().empty(); });
+  CHECK_EQ(held.asked_after_the_held(), std::vector<std::string>{"wanted"});
+  held.let_go(held.every);
+  held.loop.turn_until([&] { return held.ended.size() == flood + 1 + NameLookup::threads_max; });
 }
 
 TEST_CASE("the thread of one look-up does the next one") {
