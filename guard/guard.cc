@@ -92,7 +92,6 @@ Awaitable<bool> Guard::is_record_id(const Identity& identity) {
   co_return found && found->record && found->record->scope == identity.scope;
 }
 
-// Answers from what the store remembers in memory. nullopt: it must be asked.
 std::optional<Admission> Guard::recalled(const GuardedCall& call) {
   const auto found = store_.recall(call.identity.id);
   if (!found) return std::nullopt;

@@ -69,6 +69,9 @@ class Guard {
   // Makes the exchange for a claimed record (whose `request`, if there is one, is what to send).
   using MakeExchange = std::function<std::unique_ptr<Exchange>(const Record& claimed)>;
   Awaitable<Admission> admit(const GuardedCall& call, const MakeExchange& make_exchange);
+  // What admit() asks first, without a coroutine: the answer that the store remembers in memory.
+  // nullopt: it must be asked.
+  std::optional<Admission> recalled(const GuardedCall& call);
 
   // Is this call's key the id of a record of its own scope: the Ledger-Record of an earlier answer,
   // given back where a key is asked for?
@@ -94,7 +97,6 @@ class Guard {
   void quiesce();
 
  private:
-  std::optional<Admission> recalled(const GuardedCall& call);
   Awaitable<Admission> lead(const GuardedCall& call, const MakeExchange& make_exchange,
                             InFlight::Entry entry, SteadyClock::time_point deadline);
   Awaitable<std::optional<Admission>> follow(const GuardedCall& call, InFlight::WorkPtr work,

@@ -16,7 +16,6 @@ namespace ledger {
 namespace {
 
 constexpr std::size_t text_keep_max = 8'192, asked_keep_max = 2'048;  // between two calls
-constexpr std::chrono::seconds probe_max{10};  // a repeat waits no longer for a probe's answer
 // What is longer (or packed, so that nobody knows) is read through on a thread of its own.
 constexpr std::size_t light_max = 65'536;
 // A body that comes in drops holds its memory no longer than so many header_timeouts, and a second
@@ -285,56 +284,37 @@ Awaitable<Session::Then> Session::guarded_call(CallState& call) {
       request_to_keep(call.head, url, body->text, policy, std::move(meaning.probe)),
       policy.probe ? GuardedCall::Ask([&](const Record& record) { return probe(call, record); })
                    : GuardedCall::Ask()};
-  const Forwarding how{&url, proxy_.via, client_address_, call.to->target.reverse, {}};
+  auto admission = proxy_.guard.recalled(guarded);
+  if (!admission) admission = co_await admit(call, guarded, body);
+  body.reset();
+
+  if (auto* led = std::get_if<Led>(&*admission)) {
+    const auto then = co_await give_execution(call, std::move(*led));
+    crash_point("replied");
+    co_return then;
+  }
+  if (auto* given = std::get_if<Given>(&*admission)) {
+    if (given->answer->body.size() > piece_max)
+      co_return co_await give_long_again(call, std::move(*given), identity.id);
+    co_return co_await give_answer(call, *given->answer, given->status, given->attempt);
+  }
+  const auto& refused = std::get<Refused>(*admission);
+  co_return co_await give_problem(call, refused.problem, refused.attempt);
+}
+
+// claim -> forward -> settle, or what another call's record says.
+Awaitable<Admission> Session::admit(const CallState& call, const GuardedCall& guarded,
+                                    std::shared_ptr<GuardedBody> body) {
+  const auto& policy = *call.to->policy;
+  const Forwarding how{
+      &call.to->target.url, proxy_.via, client_address_, call.to->target.reverse, {}};
   const Guard::MakeExchange make_exchange =
       [&](const Record& claimed) -> std::unique_ptr<Exchange> {
     return std::make_unique<HttpExchange>(
         worker_.pool, outgoing(call.head, how, call.to->target.insecure, policy, claimed,
                                std::shared_ptr<const std::string>(body, &body->text)));
   };
-  auto admission = co_await proxy_.guard.admit(guarded, make_exchange);
-  body.reset();
-
-  if (auto* led = std::get_if<Led>(&admission)) {
-    const auto then = co_await give_execution(call, std::move(*led));
-    crash_point("replied");
-    co_return then;
-  }
-  if (auto* given = std::get_if<Given>(&admission)) {
-    if (given->answer->body.size() > piece_max)
-      co_return co_await give_long_again(call, std::move(*given), identity.id);
-    co_return co_await give_answer(call, *given->answer, given->status, given->attempt);
-  }
-  const auto& refused = std::get<Refused>(admission);
-  co_return co_await give_problem(call, refused.problem, refused.attempt);
-}
-
-// Asks with the route's credentials, or with this caller's. Another account may not see what this
-// one did, so "not found" counts only where the credential is part of the key.
-Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
-  const auto& policy = *call.to->policy;
-  const auto& rule = *policy.probe;
-  Probed probed;
-  if (!record.request || record.request->probe.empty()) co_return probed;
-  Headers headers = rule.headers.value_or(Headers());
-  if (!rule.headers)
-    for (const auto& field : call.head.fields)
-      if (is_credential(field.name, policy.identity))
-        headers.emplace_back(std::string(field.name), std::string(field.value));
-  const auto deadline =
-      SteadyClock::now() + std::min<SteadyClock::duration>(policy.timeout, probe_max);
-  // Only who the mount names goes unverified.
-  const auto& target = call.to->target;
-  const auto asked = parse_url(record.request->probe);
-  const bool insecure = target.insecure && asked && asked->origin() == target.url.origin();
-  probed = co_await ask(worker_.pool, rule, record.request->probe, insecure, std::move(headers),
-                        deadline);
-  const auto& scope = policy.identity.scope;
-  const bool same_account =
-      std::find(scope.begin(), scope.end(), ScopePart::credential) != scope.end();
-  if (!rule.headers && !same_account && probed.result == Probed::Result::not_found)
-    probed.result = Probed::Result::unclear;
-  co_return probed;
+  co_return co_await proxy_.guard.admit(guarded, make_exchange);
 }
 
 // Waits for room for `bytes` more of a body. nullopt: it is there.
@@ -368,6 +348,11 @@ Awaitable<std::optional<Problem>> Session::read_body(const CallState& call, Guar
       unread_ = true;
       co_return problem::bad_request("The connection ended before the body.");
     }
+  // What came with the head needs no waiting.
+  if (std::string_view piece; !chunked && reader_.piece_now(piece)) {
+    body.text += piece;
+    if (!reader_.has_buffered()) reader_.shrink();
+  }
   const auto patience = proxy_.config.header_timeout;
   const auto last = SteadyClock::now() + drops_max * patience;
   while (!reader_.body_done()) {

@@ -5,9 +5,12 @@
 #include "fingerprint/shallow_json.h"
 #include "proxy/head_parser.h"
 #include "proxy/http_exchange.h"
+#include "proxy/pipeline.h"
 
 namespace ledger {
 namespace {
+
+constexpr std::chrono::seconds probe_max{10};  // a repeat waits no longer for a probe's answer
 
 using Json = nlohmann::ordered_json;
 
@@ -125,6 +128,36 @@ Awaitable<Probed> ask(UpstreamPool& pool, const ProbeRule& rule, std::string url
   const auto now =
       std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
   co_return read_probe(rule, started.head.status, body, now);
+}
+
+// --- a repeat that finds a doubt ---------------------------------------------------------------
+
+// Asks with the route's credentials, or with this caller's. Another account may not see what this
+// one did, so "not found" counts only where the credential is part of the key.
+Awaitable<Probed> Session::probe(const CallState& call, const Record& record) {
+  const auto& policy = *call.to->policy;
+  const auto& rule = *policy.probe;
+  Probed probed;
+  if (!record.request || record.request->probe.empty()) co_return probed;
+  Headers headers = rule.headers.value_or(Headers());
+  if (!rule.headers)
+    for (const auto& field : call.head.fields)
+      if (is_credential(field.name, policy.identity))
+        headers.emplace_back(std::string(field.name), std::string(field.value));
+  const auto deadline =
+      SteadyClock::now() + std::min<SteadyClock::duration>(policy.timeout, probe_max);
+  // Only who the mount names goes unverified.
+  const auto& target = call.to->target;
+  const auto asked = parse_url(record.request->probe);
+  const bool insecure = target.insecure && asked && asked->origin() == target.url.origin();
+  probed = co_await ask(worker_.pool, rule, record.request->probe, insecure, std::move(headers),
+                        deadline);
+  const auto& scope = policy.identity.scope;
+  const bool same_account =
+      std::find(scope.begin(), scope.end(), ScopePart::credential) != scope.end();
+  if (!rule.headers && !same_account && probed.result == Probed::Result::not_found)
+    probed.result = Probed::Result::unclear;
+  co_return probed;
 }
 
 }  // namespace ledger

@@ -82,6 +82,17 @@ Awaitable<bool> Session::send(std::string_view head, std::string_view body) {
   co_return true;
 }
 
+// As much as the kernel takes at once, without a coroutine: true where that is all. What is left of
+// the two is for send().
+bool Session::send_now(std::string_view& head, std::string_view& body) {
+  Stream::Buffers left{asio::buffer(head.data(), head.size()),
+                       asio::buffer(body.data(), body.size())};
+  const bool all = stream_.write_now(left);
+  head.remove_prefix(head.size() - left[0].size());
+  body.remove_prefix(body.size() - left[1].size());
+  return all;
+}
+
 Awaitable<Session::Then> Session::give_problem(const CallState& call, const Problem& problem,
                                                std::uint64_t attempt) {
   const bool keep = call.head.keep_alive && !unread_ && reader_.body_done() && !proxy_.draining;
@@ -196,7 +207,9 @@ Awaitable<Session::Then> Session::give_answer(const CallState& call, const Answe
   }
   const bool copied = body.size() <= copied_max;
   if (copied) out_ += body;
-  const bool sent = co_await send(out_, copied ? std::string_view() : body);
+  std::string_view head = out_, rest = copied ? std::string_view() : body;
+  bool sent = send_now(head, rest);
+  if (!sent) sent = co_await send(head, rest);
   co_return sent&& keep ? Then::next : Then::close;
 }
 

@@ -51,11 +51,13 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // --- pipeline.cc: read -> match -> identify -> claim -> forward -> settle -> reply ----------
   struct CallState;
+  struct GuardedBody;
   Awaitable<Then> call();
   std::optional<Problem> match(CallState& call);
   Awaitable<Then> guarded_call(CallState& call);
+  Awaitable<Admission> admit(const CallState& call, const GuardedCall& guarded,
+                             std::shared_ptr<GuardedBody> body);
   Awaitable<Probed> probe(const CallState& call, const Record& record);
-  struct GuardedBody;
   Awaitable<std::optional<Problem>> read_body(const CallState& call, GuardedBody& body);
   Awaitable<std::optional<Problem>> make_room(const CallState& call, GuardedBody& body,
                                               std::size_t bytes);
@@ -70,6 +72,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Awaitable<Then> stream_execution(const CallState& call, Execution& execution,
                                    std::uint64_t attempt);
   Awaitable<bool> send(std::string_view head, std::string_view body = {});
+  bool send_now(std::string_view& head, std::string_view& body);
   Awaitable<bool> give_decoded(Inflater& inflater, std::string& piece, bool chunked);
   Awaitable<> linger();
 
