@@ -52,11 +52,11 @@ class ScriptedExchange : public Exchange {
 };
 
 struct World {
-  asio::io_context context;
   Metrics metrics;
   Lease lease;
   std::unique_ptr<Store> store;
   std::unique_ptr<Guard> guard;
+  asio::io_context context;  // gone before the guard: what is suspended gives its memory back to it
   Policy policy;
   Script script;
   std::string instance;
