@@ -54,27 +54,6 @@ def records(handshake, size=16384):
 
 
 class Base(Case):
-    def serve(self, talk):
-        server = socket.create_server(("127.0.0.1", 0), backlog=256)
-
-        def accept():
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-        def close():
-            server.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-            server.close()
-
-        accepting = threading.Thread(target=accept, daemon=True)
-        accepting.start()
-        self.addCleanup(close)
-        return server.getsockname()[1]
-
     def lenient(self):
         """A server that takes for a request whatever the most forgiving one would, and counts the effects."""
         effects = []

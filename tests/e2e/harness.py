@@ -450,6 +450,29 @@ class Case(unittest.TestCase):
                 ledger.show_log()
         return result
 
+    def serve(self, talk):
+        """A TCP server; `talk(connection)` once for each connection."""
+        server = socket.create_server(("127.0.0.1", 0))
+
+        def accept():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+        def close():
+            # Its thread must be out of accept() before the descriptor can be another server's.
+            server.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            server.close()
+
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        self.addCleanup(close)
+        return server.getsockname()[1]
+
     def certificates(self):
         directory = pathlib.Path(tempfile.mkdtemp(prefix="ledger-tls-"))
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)

@@ -48,29 +48,6 @@ class Base(Case):
         client.sendall(request_bytes("POST", path, authority, {"Content-Type": "application/json"}, body))
         return read_answer(client)
 
-    def serve(self, talk):
-        """A TCP server; `talk(connection)` once for each connection."""
-        server = socket.create_server(("127.0.0.1", 0))
-
-        def accept():
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-        def close():
-            # Its thread must be out of accept() before the descriptor can be another server's.
-            server.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-            server.close()
-
-        accepting = threading.Thread(target=accept, daemon=True)
-        accepting.start()
-        self.addCleanup(close)
-        return server.getsockname()[1]
-
     def log_has(self, ledger, *words):
         eventually(lambda: all(w in (ledger.directory / "log").read_text() for w in words), f"a log line with {words}")
 
