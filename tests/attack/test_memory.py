@@ -46,6 +46,10 @@ class Reading(threading.Thread):
 
 
 class Memory(Case):
+    def took_at_most(self, reading, mib):
+        if not SANITIZED:  # whose bookkeeping takes several times as much
+            self.assertLess(reading.peak, mib)
+
     def connect(self, ledger, room=4096):
         """A client that takes little before it reads."""
         client = socket.socket()
@@ -105,7 +109,7 @@ class DeepProbe(Case):
         with Reading(ledger) as reading:
             for _ in range(5):
                 self.assertEqual(ledger.charge(up).slug, "in-doubt")
-        self.assertLess(reading.peak, 100)
+        self.took_at_most(reading, 100)
 
 
 class Replays(Memory):
@@ -123,7 +127,7 @@ class Replays(Memory):
         with Reading(ledger) as reading:
             clients = [self.ask(ledger, up, b'{"amount":0}') for _ in range(100)]
             eventually(lambda: self.given(ledger) == 100, "all are being given", 60)
-        self.assertLess(reading.peak, 250)
+        self.took_at_most(reading, 250)
         self.assertEqual(read_answer(clients[57]).body, self.ANSWER)
         self.assertLess(ledger.metric("ledger_memory_held_bytes"), 9 * MIB)
 
@@ -135,7 +139,7 @@ class Replays(Memory):
             self.assertEqual(self.given(ledger), 4)
             self.assertLessEqual(ledger.metric("ledger_memory_held_bytes"), 33 * MIB)
         # What is read from the store and let go at once takes its moment, too.
-        self.assertLess(reading.peak, 450)
+        self.took_at_most(reading, 450)
         # Whoever reads makes room for another; in the end all get theirs.
         answers = self.in_parallel(*(lambda c=c: read_answer(c) for c in clients)).get()
         self.assertEqual({(a.status, a.ledger, hashlib.sha256(a.body).digest()) for a in answers},
@@ -185,7 +189,7 @@ class Decoding(Memory):
             for _ in range(12):
                 self.ask(ledger, up, headers=self.NONE)
             eventually(lambda: self.given(ledger) == 12, "all are being given", 60)
-        self.assertLess(reading.peak, 120)
+        self.took_at_most(reading, 120)
 
     def test_a_decoding_replay_that_is_read_keeps_nobody_waiting(self):
         ledger, up = self.recorded(bytes(400 * MIB))
@@ -206,7 +210,7 @@ class Decoding(Memory):
             begun = time.monotonic()
             self.assertEqual(ledger.charge(up, b'{"amount":%d}' % (i + 1), path="/other").status, 200)
             slowest = max(slowest, time.monotonic() - begun)
-        self.assertLess(slowest, 2)
+        self.assertLess(slowest, 8 if SANITIZED else 2)
 
     def test_a_decoding_replay_is_streamed_whole_and_without_what_was_of_the_coded_bytes(self):
         plain = b"".join(b"%d " % i for i in range(300_000))
@@ -368,7 +372,7 @@ class Answers(Memory):
             gate.set()
             answers = calls.get()
         self.assertEqual({(a.status, a.body == answer) for a in answers}, {(200, True)})
-        self.assertLess(reading.peak, 250)
+        self.took_at_most(reading, 250)
 
 
 if __name__ == "__main__":
