@@ -254,7 +254,7 @@ TEST_CASE("a reset after the first byte, or a truncated body, is unknown and is 
 
 TEST_CASE("the caller is told at the time-out, and the late answer still settles the record") {
   World w;
-  w.policy.timeout = 30ms;
+  w.policy.timeout = 300ms;  // on a busy machine the sending takes some of it
   w.script.open = false;
   w.call();
   w.run_to(1);
@@ -425,5 +425,7 @@ TEST_CASE("repeats of a call that the store remembers are counted, and ask it no
   CHECK(w.record().counts.attempts == 4);
   CHECK(w.record().counts.mismatched == 1);
   CHECK(watched.replaces() == replaces);
+  w.admissions.clear();
+  w.run();  // what an execution still has to do, it does before its guard and store go
   w.guard.reset();
 }
