@@ -44,12 +44,12 @@ class Reading(threading.Thread):
         self.over.set()
         self.join()
 
+    def took_at_most(self, mib):
+        # A sanitizer's bookkeeping takes several times as much.
+        assert SANITIZED or self.peak < mib, f"{self.peak} MiB, not below {mib}"
+
 
 class Memory(Case):
-    def took_at_most(self, reading, mib):
-        if not SANITIZED:  # whose bookkeeping takes several times as much
-            self.assertLess(reading.peak, mib)
-
     def connect(self, ledger, room=4096):
         """A client that takes little before it reads."""
         client = socket.socket()
@@ -109,7 +109,7 @@ class DeepProbe(Case):
         with Reading(ledger) as reading:
             for _ in range(5):
                 self.assertEqual(ledger.charge(up).slug, "in-doubt")
-        self.took_at_most(reading, 100)
+        reading.took_at_most(100)
 
 
 class Replays(Memory):
@@ -127,7 +127,7 @@ class Replays(Memory):
         with Reading(ledger) as reading:
             clients = [self.ask(ledger, up, b'{"amount":0}') for _ in range(100)]
             eventually(lambda: self.given(ledger) == 100, "all are being given", 60)
-        self.took_at_most(reading, 250)
+        reading.took_at_most(250)
         self.assertEqual(read_answer(clients[57]).body, self.ANSWER)
         self.assertLess(ledger.metric("ledger_memory_held_bytes"), 9 * MIB)
 
@@ -139,7 +139,7 @@ class Replays(Memory):
             self.assertEqual(self.given(ledger), 4)
             self.assertLessEqual(ledger.metric("ledger_memory_held_bytes"), 33 * MIB)
         # What is read from the store and let go at once takes its moment, too.
-        self.took_at_most(reading, 450)
+        reading.took_at_most(450)
         # Whoever reads makes room for another; in the end all get theirs.
         answers = self.in_parallel(*(lambda c=c: read_answer(c) for c in clients)).get()
         self.assertEqual({(a.status, a.ledger, hashlib.sha256(a.body).digest()) for a in answers},
@@ -189,7 +189,7 @@ class Decoding(Memory):
             for _ in range(12):
                 self.ask(ledger, up, headers=self.NONE)
             eventually(lambda: self.given(ledger) == 12, "all are being given", 60)
-        self.took_at_most(reading, 120)
+        reading.took_at_most(120)
 
     def test_a_decoding_replay_that_is_read_keeps_nobody_waiting(self):
         ledger, up = self.recorded(bytes(400 * MIB))
@@ -372,7 +372,7 @@ class Answers(Memory):
             gate.set()
             answers = calls.get()
         self.assertEqual({(a.status, a.body == answer) for a in answers}, {(200, True)})
-        self.took_at_most(reading, 250)
+        reading.took_at_most(250)
 
 
 if __name__ == "__main__":
